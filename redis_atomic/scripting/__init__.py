@@ -1,0 +1,1 @@
+"""What a script is. Pure: knows neither Django nor Redis."""

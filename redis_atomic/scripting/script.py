@@ -1,0 +1,78 @@
+"""Scripts, keys, and the calls made of them: plain data, no Redis."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RawKey:
+    """A key sent to Redis as it stands, without KEY_PREFIX and VERSION."""
+
+    name: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixedKey:
+    """
+    A key that takes the alias's KEY_PREFIX but not its VERSION.
+
+    Locks and limits use it: a version bump in a rolling deploy must not make
+    two holders of one lock.
+    """
+
+    name: str
+
+
+Key = str | RawKey | PrefixedKey
+Arg = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script. ``source`` is what is on disk, byte for byte."""
+
+    name: str
+    source: bytes
+    path: str | None = None
+    read_only: bool = False  # flag no-writes: EVALSHA_RO where the server has it
+    idempotent: bool = False  # flag idempotent: asked once more after a lost reply
+    builtin: bool = False  # ours: its error codes have exceptions of their own
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The script's name in Redis, not a signature: works under FIPS, too.
+        digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", digest)
+
+
+def as_is(reply: Any) -> Any:
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """
+    One call of a script or of a plain command, not yet sent.
+
+    ``command`` is a Script, or the words of a plain command such as
+    ``"INCRBY"``; a plain command is sent as its words, then keys, then args.
+    ``parse`` turns the reply into the result. ``cache`` and ``version`` are the
+    alias and the key version the call is meant for, None for the defaults.
+    """
+
+    command: Script | str
+    keys: tuple[Key, ...] = ()
+    args: tuple[Arg, ...] = ()
+    parse: Callable[[Any], T] = as_is
+    cache: str | None = None
+    version: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.command if isinstance(self.command, str) else self.command.name

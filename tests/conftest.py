@@ -1,0 +1,24 @@
+import pytest
+import redis
+
+from redis_atomic.client.connections import close_clients
+from tests import settings as test_settings
+
+
+def pytest_unconfigure(config):
+    if test_settings.SERVER is not None:
+        test_settings.SERVER.stop()
+
+
+@pytest.fixture
+def server_client():
+    """A plain client of the test server, to look at what really happened."""
+    with redis.Redis.from_url(test_settings.REDIS_URL) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _empty_server(server_client):
+    server_client.flushdb()
+    yield
+    close_clients()
