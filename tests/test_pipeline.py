@@ -1,0 +1,105 @@
+"""Many calls in one trip: order, errors, first use, lost replies."""
+
+import pytest
+
+from redis_atomic import Call
+from redis_atomic.client.connections import Client, client_for
+from redis_atomic.client.pipeline import Pipeline
+from redis_atomic.exceptions import IndeterminateResult, NotExecuted, ScriptError, WrongType
+from redis_atomic.scripting.script import Script
+from redis_atomic.testing import lost_reply_proxy
+
+INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")
+FAIL = Script("fail", b"return redis.error_reply('SOLD_OUT none left')")
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "multi"])
+def pipeline(request):
+    return Pipeline(client_for("default"), transaction=request.param)
+
+
+def test_results_come_in_order_and_are_parsed(pipeline):
+    with pipeline as p:
+        results = [p.add(Call(INCR, ("n",), parse=float)) for _ in range(3)]
+        text = p.add(Call("SET", ("t",), ("x",)))
+    assert [result.value for result in results] == [1.0, 2.0, 3.0]
+    assert text.value == b"OK"
+
+
+async def test_the_asyncio_pipeline_answers_alike(pipeline):
+    async with pipeline as p:
+        results = [p.add(Call(INCR, ("n",))) for _ in range(3)]
+    assert [result.value for result in results] == [1, 2, 3]
+
+
+def test_a_pipeline_straight_after_script_flush_finds_its_scripts(pipeline, server_client):
+    server_client.script_flush()
+    with pipeline as p:
+        results = [p.add(Call(INCR, ("n",))) for _ in range(2)]
+    assert [result.value for result in results] == [1, 2]
+
+
+def test_an_error_belongs_to_its_call_and_the_neighbours_go_on(pipeline, server_client):
+    server_client.lpush("tests:1:list", "x")
+    with pipeline as p:
+        before = p.add(Call(INCR, ("n",)))
+        failed = p.add(Call(FAIL))
+        wrong = p.add(Call("INCRBY", ("list",), (1,)))
+        after = p.add(Call(INCR, ("n",)))
+    assert (before.value, after.value) == (1, 2)
+    with pytest.raises(ScriptError) as excinfo:
+        failed.value  # noqa: B018
+    assert excinfo.value.code == "SOLD_OUT"
+    with pytest.raises(WrongType, match="tests:1:list"):
+        wrong.value  # noqa: B018
+
+
+def test_a_block_that_raises_sends_nothing(pipeline, server_client):
+    def block():
+        with pipeline as p:
+            p.add(Call(INCR, ("n",)))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block()
+    assert not server_client.exists("tests:1:n")
+
+
+def test_a_value_read_too_early_says_when_to_read_it(pipeline):
+    result = pipeline.add(Call(INCR, ("n",)))
+    with pytest.raises(RuntimeError, match="after the pipeline"):
+        result.value  # noqa: B018
+
+
+def test_a_call_for_another_cache_is_refused(pipeline):
+    with pytest.raises(ValueError, match="for the cache 'stock'"):
+        pipeline.add(Call(INCR, ("n",), cache="stock"))
+
+
+def test_an_empty_pipeline_sends_nothing(pipeline):
+    pipeline.execute()
+
+
+def test_a_command_refused_while_queueing_executes_none(server_client):
+    with Pipeline(client_for("default"), transaction=True) as p:
+        first = p.add(Call(INCR, ("n",)))
+        bad = p.add(Call("NOSUCHCOMMAND"))
+    with pytest.raises(NotExecuted):
+        first.value  # noqa: B018
+    with pytest.raises(Exception, match=r"(?i)unknown command"):
+        bad.value  # noqa: B018
+    assert not server_client.exists("tests:1:n")
+
+
+def test_a_lost_reply_makes_every_result_indeterminate(pipeline, settings, server_client):
+    with lost_reply_proxy(settings.CACHES["default"]["LOCATION"]) as proxy:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": proxy.url}}
+        pipeline._client = Client("default")
+        proxy.lose_replies(containing=b"EVAL")
+        results = [pipeline.add(Call(INCR, ("n",))) for _ in range(2)]
+        with pytest.raises(IndeterminateResult):
+            pipeline.execute()
+    for result in results:
+        with pytest.raises(IndeterminateResult):
+            result.value  # noqa: B018
+    assert server_client.get("tests:1:n") == b"2"
