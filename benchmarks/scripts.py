@@ -94,7 +94,7 @@ def report(rounds: int, theirs: Callable[[], float], ours: Callable[[], float], 
 def show(name: str, pairs: list[tuple[float, float]]) -> None:
     ratios = sorted(ours / theirs for theirs, ours in pairs)
     print(
-        f"  {name:8} redis_atomic takes {statistics.median(ratios):.2f} of the time of redis-py's Script"
+        f"  {name:8} redis_atomic takes {statistics.median(ratios):.2f} of redis-py's time"
         f" (median of {len(ratios)} rounds, {ratios[0]:.2f} to {ratios[-1]:.2f})"
     )
 
