@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from .signature import Signature
 
 T = TypeVar("T")
 
@@ -43,6 +46,7 @@ class Script:
     read_only: bool = False  # flag no-writes: EVALSHA_RO where the server has it
     idempotent: bool = False  # flag idempotent: asked once more after a lost reply
     builtin: bool = False  # ours: its error codes have exceptions of their own
+    signature: Signature | None = field(default=None, compare=False, repr=False)
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:

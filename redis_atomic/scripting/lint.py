@@ -1,0 +1,186 @@
+"""
+What can be said of a script without a server.
+
+A lie of the head (``LIES``) makes the script unusable: it is never sent. The
+other findings are advice. Only what is certain is reported: a key that comes out
+of a loop or a function is not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .lua import RedisCall, Token, assignments, redis_calls, tokens_of
+from .parameters import Parameter
+from .script import Script
+from .signature import Signature
+
+#: Rules whose findings mean that the head says something untrue.
+LIES = frozenset({"beyond-head", "writes"})
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: Commands whose first argument is not a key.
+KEYLESS = _words(
+    "ACL BITOP CLIENT CLUSTER COMMAND CONFIG DBSIZE ECHO EVAL EVALSHA FCALL FLUSHALL FLUSHDB "
+    "FUNCTION INFO KEYS LOLWUT MEMORY MSETNX OBJECT PING PUBLISH PUBSUB RANDOMKEY ROLE SCAN "
+    "SCRIPT SELECT SPUBLISH TIME WAIT XGROUP XINFO XREAD XREADGROUP "
+    "LMPOP ZMPOP SINTERCARD ZDIFF ZINTER ZINTERCARD ZUNION"
+)
+#: Common commands that write; a "no-writes" script that calls one is refused by Redis.
+WRITES = _words(
+    "APPEND BITFIELD BITOP COPY DECR DECRBY DEL EXPIRE EXPIREAT FLUSHALL FLUSHDB GEOADD GETDEL "
+    "GETEX GETSET HDEL HINCRBY HINCRBYFLOAT HMSET HSET HSETNX INCR INCRBY INCRBYFLOAT LINSERT "
+    "LMOVE LPOP LPUSH LPUSHX LREM LSET LTRIM MIGRATE MOVE MSET MSETNX PERSIST PEXPIRE PEXPIREAT "
+    "PFADD PFMERGE PSETEX RENAME RENAMENX RESTORE RPOP RPOPLPUSH RPUSH RPUSHX SADD SDIFFSTORE "
+    "SET SETBIT SETEX SETNX SETRANGE SINTERSTORE SMOVE SPOP SREM SUNIONSTORE UNLINK XACK XADD "
+    "XDEL XTRIM ZADD ZINCRBY ZINTERSTORE ZPOPMAX ZPOPMIN ZREM ZUNIONSTORE"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to say of a script: by which rule, where, what, and what to type."""
+
+    rule: str
+    message: str
+    hint: str
+    line: int | None = None
+
+
+def lint(script: Script) -> list[Finding]:
+    """All findings of a script that has a signature, in order of their lines."""
+    signature = script.signature
+    if signature is None:
+        raise ValueError(f"Script {script.name!r} has no signature to compare its text with.")
+    source = script.source.decode()
+    tokens = tokens_of(source)
+    findings = [
+        *_beyond_the_head(signature, tokens),
+        *_unused(signature, tokens),
+        *_writes(signature, tokens),
+        *_keys(tokens),
+    ]
+    if "\r\n" in source:
+        findings.append(CRLF)
+    return sorted(findings, key=lambda each: each.line or 0)
+
+
+CRLF = Finding(
+    "crlf",
+    "its lines end with CR LF, so its SHA differs from the same file with LF.",
+    "Save it with LF, and add '*.lua text eol=lf' to .gitattributes.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """How a script uses KEYS or ARGV: each number with its line, and lines of other uses."""
+
+    numbers: dict[int, int]
+    others: list[int]
+
+    @classmethod
+    def of(cls, table: str, tokens: list[Token]) -> Uses:
+        numbers: dict[int, int] = {}
+        others = []
+        for index, token in enumerate(tokens):
+            before = tokens[index - 1].text if index else ""
+            if token.kind != "name" or token.text != table or before in (".", "#"):
+                continue
+            match [each.text for each in tokens[index + 1 : index + 4]]:
+                case ["[", number, "]"] if number.isdecimal():
+                    numbers.setdefault(int(number), token.line)
+                case _:
+                    others.append(token.line)
+        return cls(numbers, others)
+
+
+def _beyond_the_head(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
+    for table, parameters in (("KEYS", signature.keys), ("ARGV", signature.args)):
+        uses = Uses.of(table, tokens)
+        tail = bool(parameters and parameters[-1].tail)
+        hint = f"Correct the number, or declare it: {_to_paste(table, parameters, uses)!r}"
+        for number, line in uses.numbers.items():
+            if number == 0 or (number > len(parameters) and not tail):
+                message = (
+                    f"{table}[{number}] is beyond the head, which declares {_count(parameters)}."
+                )
+                yield Finding("beyond-head", message, hint, line)
+        if uses.others and not parameters:
+            message = f"{table} is used, and the head declares none."
+            yield Finding("beyond-head", message, hint, uses.others[0])
+
+
+def _count(parameters: Sequence[Parameter]) -> str:
+    return " ".join(each.tail + each.name for each in parameters) or "none"
+
+
+def _to_paste(table: str, parameters: Sequence[Parameter], uses: Uses) -> str:
+    """The line of the head that would cover every use."""
+    word, kind = ("keys", "") if table == "KEYS" else ("args", ":str")
+    names = [each.declared for each in parameters]
+    missing = range(len(parameters) + 1, max(uses.numbers, default=0) + 1)
+    names += [f"{word[:-1]}{number}{kind}" for number in missing]
+    if uses.others and not parameters:
+        names.append(f"*{word}{kind}")
+    return f"-- {word}: {' '.join(names)}"
+
+
+def _unused(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
+    for table, parameters in (("KEYS", signature.keys), ("ARGV", signature.args)):
+        uses = Uses.of(table, tokens)
+        for number, parameter in enumerate(parameters, start=1):
+            used = uses.others or number in uses.numbers
+            if parameter.tail:
+                used = uses.others or any(each >= number for each in uses.numbers)
+            if not used:
+                message = f"{parameter.name!r} is declared, and {table}[{number}] is never used."
+                hint = f"Use it, or take {parameter.name!r} out of the head."
+                yield Finding("unused", message, hint)
+    texts = [each.content for each in tokens if each.kind == "string"]
+    for code in signature.errors:
+        if not any(code in text for text in texts):
+            message = f"{code} is declared under 'errors:', and no text of the script has it."
+            hint = f"Return it by redis.error_reply('{code} …'), or take it out of the head."
+            yield Finding("unused", message, hint)
+
+
+def _writes(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
+    if "no-writes" not in signature.flags:
+        return
+    for call in redis_calls(tokens):
+        if call.command in WRITES:
+            message = f"its flags say no-writes, and it calls {call.command}."
+            yield Finding("writes", message, "Take 'no-writes' out of the flags.", call.line)
+
+
+def _keys(tokens: list[Token]) -> Iterator[Finding]:
+    values = assignments(tokens)
+    for call in redis_calls(tokens):
+        if not call.command or call.command in KEYLESS or len(call.arguments) < 2:
+            continue
+        yield from _key(call, call.arguments[1], values)
+
+
+def _key(call: RedisCall, key: list[Token], values: dict[str, list[Token]]) -> Iterator[Finding]:
+    text = "".join(each.text for each in key)
+    is_name = len(key) == 1 and key[0].kind == "name"
+    value = values.get(key[0].text, key) if is_name else key
+    if len(value) == 1 and value[0].kind == "string":
+        message = f"{call.command} takes the literal key {value[0].text}."
+        yield Finding("undeclared-key", message, PASS_IT, call.line)
+    elif value and (value[0].text == "ARGV" or any(each.text == ".." for each in value)):
+        message = f"{call.command} takes a key that the script computes: {text}."
+        yield Finding("undeclared-key", message, PASS_IT, call.line)
+    elif is_name:
+        message = f"{call.command} takes its key from the local {text!r}."
+        hint = "Write KEYS[n] in the call itself: some hosted clusters refuse anything else."
+        yield Finding("local-key", message, hint, call.line)
+
+
+PASS_IT = "Declare it in '-- keys:' and pass it: a cluster and an ACL must know every key."
