@@ -39,8 +39,8 @@ class Setting(Generic[T]):
 
 def user_settings() -> Mapping[str, Any]:
     """``settings.REDIS_ATOMIC`` as the project wrote it, or an empty mapping."""
-    value: Mapping[str, Any] = getattr(settings, "REDIS_ATOMIC", None) or {}
-    return value
+    value = getattr(settings, "REDIS_ATOMIC", None)
+    return value if isinstance(value, Mapping) else {}  # a check tells
 
 
 class Settings:

@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path):
     rule, message = fault_of(tmp_path / "gone.lua")
     assert (rule, message) == (
         "unreadable",
-        ": the file cannot be read: No such file or directory. Correct the path, or its permissions.",
+        ": the file cannot be read: No such file or directory. Correct the path or permissions.",
     )
     (tmp_path / "folder.lua").mkdir()
     assert fault_of(tmp_path / "folder.lua")[0] == "unreadable"

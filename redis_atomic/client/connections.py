@@ -79,6 +79,7 @@ class Client:
                 "it: set its BACKEND to 'django_redis.cache.RedisCache', or name another "
                 "alias in REDIS_ATOMIC['CACHE_ALIAS']."
             )
+        self.has_read_only_scripts = True  # until the server says that it has no EVALSHA_RO
         self.key_prefix = str(self._cache.key_prefix)
         self._lock = threading.RLock()
         self._pool: Any = None

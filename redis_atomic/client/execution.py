@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoScriptError, RedisError
 
 from ..exceptions import IndeterminateResult, NotExecuted
-from ..scripting.script import Arg, Call
+from ..scripting.script import Arg, Call, Script
 from .connections import Client
 from .replies import ERROR_REPLIES, translate
 
@@ -64,16 +64,32 @@ def _attempts(client: Client, call: Call[T]) -> Generator[list[Command], list[An
         command: Command = (*script.split(), *keys, *call.args)
         (reply,) = yield [command]
     else:
-        command = ("EVALSHA", script.sha, len(keys), *keys, *call.args)
-        reply = yield from _ask([command], again=script.idempotent)
-        for _ in range(MAX_LOADS):
-            if not isinstance(reply, NoScriptError):
-                break
-            load: Command = ("SCRIPT", "LOAD", script.source)
-            reply = yield from _ask([load, command], again=script.idempotent)
+        reply = yield from _ask_script(client, script, (len(keys), *keys, *call.args))
     if isinstance(reply, ERROR_REPLIES):
         raise translate(reply, call, keys) from reply
     return reply
+
+
+def _ask_script(
+    client: Client, script: Script, words: Command
+) -> Generator[list[Command], list[Any], Any]:
+    """The reply to EVALSHA; the script is loaded where the server did not know it."""
+    read_only = script.read_only and client.has_read_only_scripts
+    command = ("EVALSHA_RO" if read_only else "EVALSHA", script.sha, *words)
+    reply = yield from _ask([command], again=script.idempotent)
+    if read_only and _is_unknown_command(reply):  # Redis 6.2
+        client.has_read_only_scripts = False
+        return (yield from _ask_script(client, script, words))
+    for _ in range(MAX_LOADS):
+        if not isinstance(reply, NoScriptError):
+            break
+        load: Command = ("SCRIPT", "LOAD", script.source)
+        reply = yield from _ask([load, command], again=script.idempotent)
+    return reply
+
+
+def _is_unknown_command(reply: Any) -> bool:
+    return isinstance(reply, ERROR_REPLIES) and "unknown command" in str(reply).lower()
 
 
 def _ask(commands: list[Command], *, again: bool) -> Generator[list[Command], list[Any], Any]:

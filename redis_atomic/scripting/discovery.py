@@ -143,4 +143,4 @@ def _source(path: Path) -> bytes:
 
 
 RENAME = "Name it by letters, digits, '_' and '-', with one label before a dot at most."
-READABLE = "Correct the path, or its permissions."
+READABLE = "Correct the path or permissions."

@@ -1,0 +1,1 @@
+"""An app with scripts, as a project would have it."""

@@ -1,0 +1,4 @@
+-- keys: shelf
+-- returns: int?
+-- flags: no-writes idempotent
+return redis.call('GET', KEYS[1])
