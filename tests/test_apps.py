@@ -79,19 +79,19 @@ def test_a_changed_script_restarts_the_process(tmp_path):
         [sys.executable, program, tmp_path], env=environment, stdout=subprocess.PIPE
     ) as process:
         stop = threading.Event()
-        changes = threading.Thread(target=keep_changing, args=(script, stop))
+        changes = threading.Thread(target=keep_changing, args=(script, stop, process))
         changes.start()
         try:
             assert [process.stdout.readline() for _ in range(2)] == [b"started\n"] * 2
         finally:
             stop.set()
             changes.join()
-            process.terminate()
 
 
-def keep_changing(path, stop):
+def keep_changing(path, stop, process):
     """Change a file until stopped: a reloader must have seen it before it can see a change."""
     for moment in range(60):
         os.utime(path, (moment, moment))
         if stop.wait(0.5):
             break
+    process.terminate()
