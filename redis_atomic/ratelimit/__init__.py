@@ -1,0 +1,1 @@
+"""Rate limits: exact, all or nothing, on the server's clock."""
