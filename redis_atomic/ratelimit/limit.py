@@ -9,8 +9,9 @@ the answer to all charges of a request at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from math import gcd
 from typing import Any, Literal
@@ -24,7 +25,6 @@ KEY = re.compile(r"ip|user|(?:header|get|post|path):.+", re.DOTALL)
 MAX_LOGGED = 1_000_000
 #: Lua's numbers are doubles: integers are exact up to here.
 MAX_EXACT = 2**53
-MAX_SCOPE = 64
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,17 @@ class Limit:
             return self.name
         return "-".join([*self.kinds[:4], "per", rate.period])
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of identity that the key asks for: ``("ip",)``, ``("user", "header")``."""
-        parts = self.key if isinstance(self.key, tuple) else (self.key,)
-        return tuple([p.partition(":")[0] if isinstance(p, str) else "callable" for p in parts])
+        return tuple([k.partition(":")[0] if isinstance(k, str) else "callable" for k in self.keys])
+
+    @cached_property
+    def keys(self) -> tuple[Any, ...]:
+        """The key's parts: one, or as many as its tuple has; none where it is None."""
+        if self.key is None:
+            return ()
+        return self.key if isinstance(self.key, tuple) else (self.key,)
 
 
 def as_rate(value: Any) -> Rate:
@@ -246,6 +252,34 @@ class LimitState:
         return self.retry_after != 0.0
 
 
+class Receipt:
+    """
+    What a refund needs: of each charge made, the moment its effect ends.
+
+    That moment (microseconds of the server's clock, or of the process's where
+    ``degraded``) is when the limit would be idle had nothing come after: it says
+    which records are the charge's own, or how much of it is left in a bucket.
+    """
+
+    __slots__ = ("_owed", "degraded")
+
+    def __init__(self, owed: list[tuple[Charge, int]], degraded: bool) -> None:
+        self._owed = owed
+        self.degraded = degraded
+
+    def redeem(self, charges: Sequence[Charge] | None = None) -> list[tuple[Charge, int]]:
+        """Take out these charges, or all: what was taken once is not taken again."""
+        taken = []
+        for owed in list(self._owed):
+            if charges is None or any(owed[0] is charge for charge in charges):
+                try:
+                    self._owed.remove(owed)
+                except ValueError:  # another thread was quicker
+                    continue
+                taken.append(owed)
+        return taken
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """
@@ -269,7 +303,7 @@ class Decision:
     degraded: bool
     shadowed: bool
     limits: tuple[LimitState, ...]
-    _receipt: Any = field(default=None, repr=False, compare=False)
+    _receipt: Receipt | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return self.allowed

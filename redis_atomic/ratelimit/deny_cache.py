@@ -1,0 +1,189 @@
+"""
+Refusals that are remembered, so that a flood of refused requests stays away from Redis.
+
+Until the time to retry has come nobody frees a unit of an exact window or
+bucket, so what the server refused it would refuse again: the same cost or more,
+at the same limits, for the same identity. The exceptions are a reset and a
+refund. Those of this process forget the refusal; those of other processes are
+why one is remembered for at most ``LONGEST`` seconds, and not at all where
+refunds are the rule (``count_when``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Any
+
+from django.core.signals import setting_changed
+
+from ..conf import conf
+from .limit import Charge, Decision, Limit
+from .protocol import count_of
+from .rate import Rate
+
+LONGEST = 5.0  # seconds
+#: Raw identities are kept: long ones would make the bounded cache a large one.
+LONGEST_IDENTITY = 256
+#: How old the times in a Decision may get before they are told anew, in seconds.
+STALE = 0.001
+
+Identity = str | tuple[str, ...]
+#: What is asked, whoever asks.
+Terms = tuple[tuple[Limit, Rate, str], ...]
+
+
+class Refusal:
+    """A refused call: what was asked for whom, and the Decision, until when it stands."""
+
+    __slots__ = ("_decision", "_told", "cost", "identities", "terms", "until")
+
+    def __init__(
+        self, terms: Terms, identities: object, cost: int, seconds: float, decision: Decision
+    ) -> None:
+        self.terms = terms
+        self.identities = identities
+        self.cost = cost
+        self._decision = decision
+        self._told = monotonic()
+        self.until = self._told + seconds
+
+    def answer(self, cost: int) -> Decision | None:
+        """The Decision with its times as of now; None if it says nothing of this cost."""
+        now = monotonic()
+        if now >= self.until or cost < self.cost:
+            return None
+        if now - self._told > STALE:
+            self._decision = _aged(self._decision, now - self._told)
+            self._told = now
+        return self._decision
+
+
+class DenyCache:
+    """The refusals of this process, at most RATE_LIMIT_DENY_CACHE_SIZE of them."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[tuple[str, Identity], Refusal] = {}
+        self._lock = threading.Lock()
+
+    def find(
+        self, counts: Iterable[str], terms: Terms, identity: Identity, cost: int
+    ) -> Decision | None:
+        """What was refused to one identity at these terms, of which ``counts`` are the names."""
+        for count in counts:
+            refusal = self._refusals.get((count, identity))
+            if (
+                refusal is not None
+                and refusal.terms == terms
+                and refusal.identities == identity
+                and (decision := refusal.answer(cost)) is not None
+            ):
+                return decision
+        return None
+
+    def find_any(self, charges: Sequence[Charge]) -> Decision | None:
+        """What was refused to these charges."""
+        if not self._refusals:
+            return None
+        terms, identities = _terms(charges), _identities(charges)
+        for charge in charges:
+            refusal = self._refusals.get(_place(charge))
+            if (
+                refusal is not None
+                and refusal.terms == terms
+                and refusal.identities == identities
+                and (decision := refusal.answer(charge.cost)) is not None
+            ):
+                return decision
+        return None
+
+    def remember(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Remember a refusal under the limit that refuses longest, if it may be."""
+        size = conf.RATE_LIMIT_DENY_CACHE_SIZE
+        lasting = [
+            (LONGEST if state.retry_after is None else state.retry_after, charge)
+            for charge, state in zip(charges, decision.limits, strict=True)
+            if state.refuses and not state.shadowed and charge.limit.count_when is None
+        ]
+        if not lasting or size < 1 or any(_is_long(charge.identity) for charge in charges):
+            return
+        seconds, charge = max(lasting, key=lambda each: each[0])
+        refusal = Refusal(
+            _terms(charges),
+            _identities(charges),
+            charge.cost,
+            min(seconds, LONGEST),
+            decision,
+        )
+        with self._lock:
+            place = _place(charge)
+            self._refusals.pop(place, None)
+            while len(self._refusals) >= size:
+                del self._refusals[next(iter(self._refusals))]
+            self._refusals[place] = refusal
+
+    def forget(self, charges: Iterable[Charge]) -> None:
+        """Forget what these charges' limits refused to their identities."""
+        with self._lock:
+            for charge in charges:
+                self._refusals.pop(_place(charge), None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._refusals.clear()
+
+    def __len__(self) -> int:
+        return len(self._refusals)
+
+
+def _place(charge: Charge) -> tuple[str, Identity]:
+    return count_of(charge.limit, charge.rate, charge.scope), charge.identity
+
+
+def _terms(charges: Sequence[Charge]) -> Terms:
+    return tuple([(charge.limit, charge.rate, charge.scope) for charge in charges])
+
+
+def _identities(charges: Sequence[Charge]) -> object:
+    """The identity that all charges have, or the list of them."""
+    first = charges[0].identity
+    if all(charge.identity == first for charge in charges):
+        return first
+    return [charge.identity for charge in charges]
+
+
+def _is_long(identity: Identity) -> bool:
+    return sum(map(len, (identity,) if isinstance(identity, str) else identity)) > LONGEST_IDENTITY
+
+
+def _aged(decision: Decision, seconds: float) -> Decision:
+    return dataclasses.replace(
+        decision,
+        retry_after=_less(decision.retry_after, seconds),
+        reset_after=max(decision.reset_after - seconds, 0.0),
+        limits=tuple(
+            dataclasses.replace(
+                state,
+                retry_after=_less(state.retry_after, seconds),
+                reset_after=max(state.reset_after - seconds, 0.0),
+            )
+            for state in decision.limits
+        ),
+    )
+
+
+def _less(retry_after: float | None, seconds: float) -> float | None:
+    return retry_after and max(retry_after - seconds, 0.0)
+
+
+deny_cache = DenyCache()
+
+
+def _clear(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"CACHES", "REDIS_ATOMIC"}:
+        deny_cache.clear()
+
+
+setting_changed.connect(_clear, dispatch_uid="redis_atomic.deny_cache")

@@ -1,0 +1,118 @@
+"""
+What is done while Redis does not answer: the breaker, and the three policies.
+
+A call that fails is answered by RATE_LIMIT_ON_ERROR: "local" counts in this
+process, "open" allows, "closed" refuses. After ``FAILURES`` of them the breaker
+opens and Redis is left alone; a thread of its own asks it again every ``PAUSE``
+seconds, so that no request is held up to find out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from ..conf import conf
+from ..exceptions import RedisAtomicError
+from ..signals import rate_limit_degraded
+from .limit import Charge, Decision
+from .local import LocalLimiter
+from .protocol import Answer, State, decision_of
+
+logger = logging.getLogger("redis_atomic.rate_limits")
+
+FAILURES = 3
+PAUSE = 2.0  # seconds
+#: A success wipes out failures older than this, in seconds: those of a partial
+#: outage, with successes in between, still add up.
+FORGIVEN = 10.0
+
+
+class Breaker:
+    """
+    Whether Redis is to be asked. One for each process.
+
+    ``probe`` asks Redis something harmless, and raises if it does not answer.
+    """
+
+    def __init__(self, probe: Callable[[], object]) -> None:
+        self._probe = probe
+        self._lock = threading.Lock()
+        self.renew()
+        os.register_at_fork(after_in_child=self._renew_after_fork)
+
+    def renew(self) -> None:
+        """Forget everything, as if Redis had always answered."""
+        self.open = False
+        self._failures = 0
+        self._last_failure = 0.0
+        self._round = object()  # a thread that finds another one here has been forgotten
+
+    def _renew_after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self.renew()  # the thread that probes has stayed with the parent
+
+    def failed(self, error: RedisAtomicError) -> None:
+        """Count a call that failed; the one that is too many opens the breaker."""
+        with self._lock:
+            self._failures += 1
+            self._last_failure = monotonic()
+            if self.open or self._failures < FAILURES:
+                return
+            self.open = True
+            self._round = object()
+            threading.Thread(
+                target=self._wait_for_redis,
+                args=(self._round,),
+                name="redis_atomic.rate_limits",
+                daemon=True,
+            ).start()
+        logger.error(
+            "Redis does not answer rate limits, which are now %r in this process: %s",
+            conf.RATE_LIMIT_ON_ERROR,
+            error,
+        )
+        rate_limit_degraded.send_robust(sender=Breaker, degraded=True, error=error)
+
+    def succeeded(self) -> None:
+        """Note a call that was answered."""
+        if self._failures and not self.open and monotonic() - self._last_failure > FORGIVEN:
+            self._failures = 0
+
+    def _wait_for_redis(self, this_round: object) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(PAUSE)
+            if self._round is not this_round:
+                return
+            try:
+                self._probe()
+            except Exception:
+                logger.debug("Redis does still not answer rate limits.", exc_info=True)
+            else:
+                break
+        with self._lock:
+            if self._round is not this_round:
+                return
+            self.renew()
+        logger.warning("Redis answers rate limits again.")
+        rate_limit_degraded.send_robust(sender=Breaker, degraded=False, error=None)
+
+
+local_limiter = LocalLimiter()
+
+
+def degraded_decision(charges: Sequence[Charge], *, peek: bool = False) -> Decision:
+    """The Decision without Redis, as RATE_LIMIT_ON_ERROR says."""
+    policy = conf.RATE_LIMIT_ON_ERROR
+    if policy == "local":
+        answer = local_limiter.ask(charges, peek=peek)
+    elif policy == "open":
+        answer = Answer(True, 0, [State(charge.capacity, 0, 0) for charge in charges])
+    else:
+        wait = round(PAUSE * 1e6)
+        answer = Answer(False, 0, [State(0, wait, wait) for charge in charges])
+    return decision_of(charges, answer, degraded=True)

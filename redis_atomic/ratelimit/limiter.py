@@ -1,0 +1,242 @@
+"""
+``decide``: the one way to a Decision, for decorators, middleware and ``RateLimiter``.
+
+A decision is a generator that yields the call to make and is sent its answer, or
+thrown why there is none; ``_walk`` and ``_awalk`` are all that knows how to wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from django.core.signals import setting_changed
+from django.utils.crypto import salted_hmac
+
+from ..client.connections import Client, client_for
+from ..client.execution import arun, run
+from ..conf import conf
+from ..exceptions import RedisAtomicError, WrongType
+from ..scripting.script import Call, PrefixedKey
+from .deny_cache import deny_cache
+from .failure import Breaker, degraded_decision, local_limiter
+from .limit import Charge, Decision, Limit
+from .protocol import Answer, State, ask, decision_of, key_of, take_back
+from .rate import Rate
+
+T = TypeVar("T")
+#: A generator that yields calls, is sent their results, and returns a ``T``.
+Steps = Generator[Call[Any], Any, T]
+
+logger = logging.getLogger("redis_atomic.rate_limits")
+
+
+def decide(charges: Sequence[Charge]) -> Decision:
+    """
+    Charge all of these or none, and say which it was.
+
+    Never raises because of Redis: while it does not answer, the Decision is
+    ``degraded``. ValueError if there are no charges, or two with one count.
+    """
+    return _walk(_decide(charges))
+
+
+async def adecide(charges: Sequence[Charge]) -> Decision:
+    """See decide()."""
+    return await _awalk(_decide(charges))
+
+
+def peek(charges: Sequence[Charge]) -> Decision:
+    """What decide() would say now; nothing is charged."""
+    return _walk(_peek(charges))
+
+
+async def apeek(charges: Sequence[Charge]) -> Decision:
+    """See peek()."""
+    return await _awalk(_peek(charges))
+
+
+def refund(decision: Decision, charges: Sequence[Charge] | None = None) -> None:
+    """
+    Give back what an allowed decision charged, or these charges of it; once.
+
+    A window gives back exactly its units, unless they have left it; a bucket at
+    most what is left of the charge. Sent at most once: while Redis does not
+    answer nothing is given back.
+    """
+    _walk(_refund(decision, charges))
+
+
+async def arefund(decision: Decision, charges: Sequence[Charge] | None = None) -> None:
+    """See refund()."""
+    await _awalk(_refund(decision, charges))
+
+
+def reset(charges: Sequence[Charge]) -> None:
+    """
+    Forget all that these charges' limits have counted for their identities.
+
+    Raises NotExecuted or IndeterminateResult when Redis does not answer. Other
+    processes may go on refusing for up to 5 seconds.
+    """
+    _walk(_reset(charges))
+
+
+async def areset(charges: Sequence[Charge]) -> None:
+    """See reset()."""
+    await _awalk(_reset(charges))
+
+
+def _decide(charges: Sequence[Charge]) -> Steps[Decision]:
+    if not conf.RATE_LIMIT_ENABLED:
+        return _unlimited(charges)
+    known = deny_cache.find_any(charges)
+    if known is not None:
+        return known
+    answer = yield from _ask(charges)
+    if answer is None:
+        return degraded_decision(charges)
+    decision = decision_of(charges, answer)
+    if not decision:
+        deny_cache.remember(charges, decision)
+    return decision
+
+
+def _peek(charges: Sequence[Charge]) -> Steps[Decision]:
+    answer = yield from _ask(charges, peek=True)
+    if answer is None:
+        return degraded_decision(charges, peek=True)
+    return decision_of(charges, answer)
+
+
+def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | None]:
+    """What Redis answers, or None if it doesn't or is not to be asked."""
+    keys = _keys(charges)
+    if breaker.open:
+        return None
+    try:
+        answer: Answer = yield ask(charges, keys, peek=peek)
+    except WrongType as error:  # somebody else's key in our place says nothing about Redis
+        logger.error("A rate limit can't be counted: %s", error)
+        return None
+    except RedisAtomicError as error:
+        breaker.failed(error)
+        return None
+    breaker.succeeded()
+    return answer
+
+
+def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]:
+    receipt = decision._receipt
+    owed = receipt.redeem(charges) if receipt is not None else []
+    if not owed:
+        return
+    returned = [charge for charge, _ in owed]
+    deny_cache.forget(returned)
+    if receipt is not None and receipt.degraded:
+        local_limiter.take_back(owed)
+    elif not breaker.open:
+        try:
+            yield take_back(owed, _keys(returned))
+        except RedisAtomicError as error:
+            breaker.failed(error)
+
+
+def _reset(charges: Sequence[Charge]) -> Steps[None]:
+    local_limiter.forget(charges)
+    deny_cache.forget(charges)
+    yield Call("DEL", _keys(charges))
+    deny_cache.forget(charges)  # what was refused while we asked
+
+
+def _unlimited(charges: Sequence[Charge]) -> Decision:
+    return decision_of(charges, Answer(True, 0, [State(c.capacity, 0, 0) for c in charges]))
+
+
+def _keys(charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
+    if not charges:
+        raise ValueError("charges is empty: there is no limit to ask.")
+    keys = tuple([key_of(charge, _secret()) for charge in charges])
+    if len(set(keys)) < len(keys):
+        one, other = _two_with_one_key(charges, keys)
+        raise ValueError(
+            f"The limits {one.rate} by {one.limit.key!r} and {other.rate} by {other.limit.key!r} "
+            f"share one count in {one.scope!r}: keep the stricter one, or give one another scope."
+        )
+    return keys
+
+
+def _two_with_one_key(
+    charges: Sequence[Charge], keys: Sequence[PrefixedKey]
+) -> tuple[Charge, Charge]:
+    seen: dict[PrefixedKey, Charge] = {}
+    for charge, key in zip(charges, keys, strict=True):
+        if key in seen:
+            return seen[key], charge
+        seen[key] = charge
+    raise AssertionError("All keys differ.")
+
+
+@cache
+def _secret() -> bytes:
+    """The key that identities are hashed with: of SECRET_KEY, and of no other use."""
+    return salted_hmac("redis_atomic.rate_limits", "identity", algorithm="sha256").digest()
+
+
+def _client() -> Client:
+    alias = conf.RATE_LIMIT_CACHE_ALIAS or conf.CACHE_ALIAS
+    return client_for(alias, "limits", timeout=conf.RATE_LIMIT_TIMEOUT)
+
+
+def _walk(steps: Steps[T]) -> T:
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = run(_client(), call)
+            except RedisAtomicError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def _awalk(steps: Steps[T]) -> T:
+    """See _walk()."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = await arun(_client(), call)
+            except RedisAtomicError as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def _probe() -> None:
+    """Ask Redis what needs all that a limit needs: the script, a write, memory."""
+    limit = Limit("1000/s", algorithm="token_bucket")
+    charge = Charge(limit, Rate(1000, 1_000_000), "redis_atomic.probe", str(os.getpid()))
+    run(_client(), ask([charge], _keys([charge])))
+
+
+breaker = Breaker(_probe)
+
+
+def _forget_settings(*, setting: str, **kwargs: Any) -> None:
+    if setting == "SECRET_KEY":
+        _secret.cache_clear()
+    if setting in {"CACHES", "REDIS_ATOMIC"}:
+        breaker.renew()
+
+
+setting_changed.connect(_forget_settings, dispatch_uid="redis_atomic.limiter")

@@ -1,0 +1,172 @@
+"""
+Limits counted in this process alone, for as long as Redis does not answer.
+
+Pure, bounded, and as strict as Redis: a window never admits more than its
+amount. To keep a log short whatever the amount, its units are put together in
+128ths of the window, and counted until the last of them could leave.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import Protocol
+
+from .limit import Charge
+from .protocol import NEVER, Answer, State, count_of, life_of, unit_and_drain
+
+PARTS = 128
+#: Counts kept; the one that was idle longest makes room for a new one.
+MOST_COUNTS = 10_000
+
+
+def microseconds() -> int:
+    return monotonic_ns() // 1000
+
+
+class Count(Protocol):
+    """How one limit is counted. Times are microseconds."""
+
+    def state(self, charge: Charge, now: int) -> State: ...
+    def add(self, charge: Charge, now: int) -> None: ...
+    def take_back(self, charge: Charge, end: int, now: int) -> None: ...
+
+
+class Window:
+    """A sliding window: the ticks at which units were charged, oldest first, and how many."""
+
+    def __init__(self, charge: Charge) -> None:
+        self._tick = max(charge.rate.window // PARTS, 1)
+        self._life = life_of(charge.rate.window, self._tick)
+        self._log: deque[list[int]] = deque()
+        self._used = 0
+
+    def state(self, charge: Charge, now: int) -> State:
+        while self._log and now // self._tick - self._log[0][0] >= self._life:
+            self._used -= self._log.popleft()[1]
+        reset = self._end(self._log[-1][0]) - now if self._log else 0
+        free = max(charge.capacity - self._used, 0)
+        return State(free, self._retry(charge, now), reset)
+
+    def _retry(self, charge: Charge, now: int) -> int:
+        if charge.cost > charge.capacity:
+            return NEVER
+        missing = self._used + charge.cost - charge.capacity
+        if charge.cost and missing > 0:
+            for tick, units in self._log:
+                missing -= units
+                if missing <= 0:
+                    return self._end(tick) - now
+        return 0
+
+    def _end(self, tick: int) -> int:
+        return (tick + self._life) * self._tick
+
+    def add(self, charge: Charge, now: int) -> None:
+        tick = now // self._tick
+        if not self._log or self._log[-1][0] != tick:
+            self._log.append([tick, 0])
+        self._log[-1][1] += charge.cost
+        self._used += charge.cost
+
+    def take_back(self, charge: Charge, end: int, now: int) -> None:
+        for entry in self._log:
+            if self._end(entry[0]) == end:
+                units = min(charge.cost, entry[1])
+                entry[1] -= units
+                self._used -= units
+                if not entry[1]:
+                    self._log.remove(entry)
+                return
+
+
+class Bucket:
+    """A token bucket: its backlog, and when that was."""
+
+    def __init__(self, charge: Charge) -> None:
+        self._unit, self._drain = unit_and_drain(charge.rate)
+        self._backlog = 0
+        self._moment = 0
+
+    def state(self, charge: Charge, now: int) -> State:
+        self._backlog = max(self._backlog - (now - self._moment) * self._drain, 0)
+        self._moment = now
+        room = charge.capacity * self._unit - self._backlog
+        missing = charge.cost * self._unit - room
+        retry = NEVER if charge.cost > charge.capacity else max(-(-missing // self._drain), 0)
+        return State(max(room // self._unit, 0), retry if charge.cost else 0, self._reset())
+
+    def _reset(self) -> int:
+        return -(-self._backlog // self._drain)
+
+    def add(self, charge: Charge, now: int) -> None:
+        self._backlog += charge.cost * self._unit
+
+    def take_back(self, charge: Charge, end: int, now: int) -> None:
+        self.state(charge, now)
+        left = max(end - now, 0) * self._drain
+        self._backlog -= min(charge.cost * self._unit, left, self._backlog)
+
+
+class LocalLimiter:
+    """All counts of this process. ``clock`` gives microseconds that never step back."""
+
+    def __init__(self, *, size: int = MOST_COUNTS, clock: Callable[[], int] = microseconds) -> None:
+        self._size = size
+        self._clock = clock
+        self._counts: OrderedDict[object, Count] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(self, charges: Sequence[Charge], *, peek: bool = False) -> Answer:
+        """Charge all or none, as Redis does; ``peek``: only look."""
+        with self._lock:
+            now = self._clock()
+            counts = [self._count(charge) for charge in charges]
+            states = [count.state(c, now) for count, c in zip(counts, charges, strict=True)]
+            allowed = all(
+                state.retry_after == 0 or charge.limit.shadow
+                for charge, state in zip(charges, states, strict=True)
+            )
+            if allowed and not peek:
+                states = [
+                    _charged(count, charge, state, now)
+                    for count, charge, state in zip(counts, charges, states, strict=True)
+                ]
+        return Answer(allowed, now, states)
+
+    def take_back(self, owed: Sequence[tuple[Charge, int]]) -> None:
+        """Give charges back, each with the time at which its effect would end."""
+        with self._lock:
+            for charge, end in owed:
+                self._count(charge).take_back(charge, end, self._clock())
+
+    def forget(self, charges: Sequence[Charge]) -> None:
+        """Start anew with these charges' limits and identities."""
+        with self._lock:
+            for charge in charges:
+                self._counts.pop(_name(charge), None)
+
+    def _count(self, charge: Charge) -> Count:
+        name = _name(charge)
+        count = self._counts.get(name)
+        if count is None:
+            while len(self._counts) >= self._size:
+                self._counts.popitem(last=False)
+            kind = Window if charge.limit.algorithm == "sliding_window" else Bucket
+            count = self._counts[name] = kind(charge)
+        self._counts.move_to_end(name)
+        return count
+
+
+def _name(charge: Charge) -> object:
+    return count_of(charge.limit, charge.rate, charge.scope), charge.identity, charge.limit.keys
+
+
+def _charged(count: Count, charge: Charge, state: State, now: int) -> State:
+    if state.retry_after or not charge.cost:
+        return state
+    count.add(charge, now)
+    # What is left after the charge; that the cost fitted was told before.
+    return count.state(charge, now)._replace(retry_after=0)
