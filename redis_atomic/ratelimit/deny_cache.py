@@ -20,7 +20,7 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from ..conf import conf
-from .limit import Charge, Decision, Limit
+from .limit import Charge, Decision, Limit, usual_cost
 from .protocol import count_of
 from .rate import Rate
 
@@ -38,22 +38,27 @@ Terms = tuple[tuple[Limit, Rate, str], ...]
 class Refusal:
     """A refused call: what was asked for whom, and the Decision, until when it stands."""
 
-    __slots__ = ("_decision", "_told", "cost", "identities", "terms", "until")
+    __slots__ = ("_cost", "_decision", "_told", "_until", "_usual_cost", "identities", "terms")
 
     def __init__(
-        self, terms: Terms, identities: object, cost: int, seconds: float, decision: Decision
+        self, charge: Charge, charges: Sequence[Charge], seconds: float, decision: Decision
     ) -> None:
-        self.terms = terms
-        self.identities = identities
-        self.cost = cost
+        self.terms = _terms(charges)
+        self.identities = _identities(charges)
+        self._cost = charge.cost
+        self._usual_cost = usual_cost(charge.limit)
         self._decision = decision
         self._told = monotonic()
-        self.until = self._told + seconds
+        self._until = self._told + seconds
 
-    def answer(self, cost: int) -> Decision | None:
-        """The Decision with its times as of now; None if it says nothing of this cost."""
+    def answer(self, cost: int | None) -> Decision | None:
+        """
+        The Decision with its times as of now; None if it says nothing of this cost.
+
+        Without a cost, the limit's own is meant.
+        """
         now = monotonic()
-        if now >= self.until or cost < self.cost:
+        if now >= self._until or (self._usual_cost if cost is None else cost) < self._cost:
             return None
         if now - self._told > STALE:
             self._decision = _aged(self._decision, now - self._told)
@@ -69,7 +74,7 @@ class DenyCache:
         self._lock = threading.Lock()
 
     def find(
-        self, counts: Iterable[str], terms: Terms, identity: Identity, cost: int
+        self, counts: Iterable[str], terms: Terms, identity: Identity, cost: int | None
     ) -> Decision | None:
         """What was refused to one identity at these terms, of which ``counts`` are the names."""
         for count in counts:
@@ -110,13 +115,7 @@ class DenyCache:
         if not lasting or size < 1 or any(_is_long(charge.identity) for charge in charges):
             return
         seconds, charge = max(lasting, key=lambda each: each[0])
-        refusal = Refusal(
-            _terms(charges),
-            _identities(charges),
-            charge.cost,
-            min(seconds, LONGEST),
-            decision,
-        )
+        refusal = Refusal(charge, charges, min(seconds, LONGEST), decision)
         with self._lock:
             place = _place(charge)
             self._refusals.pop(place, None)

@@ -168,6 +168,11 @@ def check_cost(cost: Any) -> int:
     return cost
 
 
+def usual_cost(limit: Limit) -> int:
+    """The limit's own cost where there is no request to compute one from: else 1."""
+    return limit.cost if isinstance(limit.cost, int) else 1
+
+
 def check_apart(limits: Iterable[Limit]) -> None:
     """
     ValueError if two limits, applied to one view, would always share one count.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .deny_cache import Terms, deny_cache
-from .limit import Charge, Decision, Limit, check_apart, check_cost
+from .limit import Charge, Decision, Limit, check_apart, check_name, usual_cost
 from .limiter import adecide, apeek, arefund, areset, decide, peek, refund, reset
 from .named import limits_named
 from .protocol import count_of
@@ -45,15 +45,24 @@ class RateLimiter:
     ) -> None:
         if not limits:
             raise TypeError("RateLimiter needs a rate such as '100/m', a name, or a Limit.")
-        self._given = limits
-        self._name = name
-        self._options = options
-        # What the deny cache goes by. Set at the first call: settings may change.
+        self._name = None if name is None else check_name(name)
+        self._parts = [self._part(given, options) for given in limits]
+        check_apart(limit for part in self._parts if not isinstance(part, str) for limit in part)
+        # What the deny cache goes by, as of the last call.
         self._terms: Terms = ()
         self._counts: tuple[str, ...] = ()
-        for given in limits:
-            if not _is_name(given):
-                self._limits_of(given)
+
+    def _part(self, given: str | Rate | Limit, options: Mapping[str, Any]) -> str | list[Limit]:
+        """A name of RATE_LIMITS as it stands, anything else as limits."""
+        if isinstance(given, str) and given[:1].isalpha():
+            if options:
+                raise TypeError(f"The options of {given!r} are those of RATE_LIMITS.")
+            return check_name(given)
+        if isinstance(given, Limit):
+            if options:
+                raise TypeError("A Limit has its own options: give them to Limit().")
+            return [given]
+        return [Limit(given, key=None, name=self._name, **options)]
 
     def hit(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """
@@ -74,3 +83,115 @@ class RateLimiter:
         if known is not None:
             return known
         return await adecide(self._charges(identity, cost))
+
+    def peek(self, identity: Identity, *, cost: int | None = None) -> Decision:
+        """What hit() would say now. Nothing is charged."""
+        return peek(self._charges(identity, cost))
+
+    async def apeek(self, identity: Identity, *, cost: int | None = None) -> Decision:
+        """See peek()."""
+        return await apeek(self._charges(identity, cost))
+
+    def reset(self, identity: Identity) -> None:
+        """
+        Forget what was counted for an identity.
+
+        NotExecuted or IndeterminateResult when Redis does not answer. Processes
+        that have just refused it may go on doing so for up to 5 seconds.
+        """
+        reset(self._charges(identity, None))
+
+    async def areset(self, identity: Identity) -> None:
+        """See reset()."""
+        await areset(self._charges(identity, None))
+
+    def refund(self, decision: Decision) -> None:
+        """
+        Give back what an allowed decision charged. A second time changes nothing.
+
+        A window takes back exactly its units, or none once they have left it; a
+        bucket at most what is left of the charge. Never raises because of Redis.
+        """
+        refund(decision)
+
+    async def arefund(self, decision: Decision) -> None:
+        """See refund()."""
+        await arefund(decision)
+
+    def wait(self, identity: Identity, timeout: float, *, cost: int | None = None) -> Decision:
+        """
+        hit(), again each time its ``retry_after`` is over, for up to ``timeout`` seconds.
+
+        Returns the first Decision that allows; or the last refusal, as soon as
+        the time that is left is too short, or waiting is no use. Waiters are not
+        queued. ValueError unless the timeout is a number of 0 or more.
+        """
+        end = time.monotonic() + check_timeout(timeout)
+        while True:
+            decision = self.hit(identity, cost=cost)
+            pause = _pause(decision, end)
+            if pause is None:
+                return decision
+            time.sleep(pause)
+
+    async def await_(
+        self, identity: Identity, timeout: float, *, cost: int | None = None
+    ) -> Decision:
+        """See wait()."""
+        end = time.monotonic() + check_timeout(timeout)
+        while True:
+            decision = await self.ahit(identity, cost=cost)
+            pause = _pause(decision, end)
+            if pause is None:
+                return decision
+            await asyncio.sleep(pause)
+
+    def _charges(self, identity: Identity, cost: int | None) -> list[Charge]:
+        check_identity(identity)
+        self._terms = terms = tuple(self._current_terms())
+        self._counts = tuple([count_of(*term) for term in terms])
+        return [
+            Charge(limit, rate, scope, identity, usual_cost(limit) if cost is None else cost)
+            for limit, rate, scope in terms
+        ]
+
+    def _current_terms(self) -> Iterator[tuple[Limit, Rate, str]]:
+        for part in self._parts:
+            for limit in limits_named(part) if isinstance(part, str) else part:
+                if not isinstance(limit.rate, Rate):
+                    raise TypeError(
+                        f"The rate of {limit.name or 'this limit'} is {limit.rate!r}, which takes "
+                        "a request: RateLimiter has none."
+                    )
+                yield limit, limit.rate, limit.scope or limit.name or self._name or SCOPE
+
+    def __repr__(self) -> str:
+        parts = [
+            p if isinstance(p, str) else ", ".join(str(x.rate) for x in p) for p in self._parts
+        ]
+        return f"<RateLimiter {', '.join(parts)}{f' {self._name!r}' if self._name else ''}>"
+
+
+def check_identity(identity: object) -> None:
+    """TypeError unless this is text that is not empty, or a tuple of such texts."""
+    parts = identity if isinstance(identity, tuple) else (identity,)
+    if not parts or not all(isinstance(part, str) and part for part in parts):
+        raise TypeError(
+            f"An identity is text such as 'user:7', or a tuple of texts, not {identity!r}."
+        )
+
+
+def check_timeout(timeout: object) -> float:
+    """Return the seconds; ValueError unless they are a finite number of 0 or more."""
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool):
+        if math.isfinite(timeout) and timeout >= 0:
+            return timeout
+    raise ValueError(f"timeout is a number of seconds, 0 or more, not {timeout!r}.")
+
+
+def _pause(decision: Decision, end: float) -> float | None:
+    """How long to sleep before the next hit; None if there is none."""
+    retry_after = decision.retry_after
+    if decision.allowed or retry_after is None or time.monotonic() + retry_after > end:
+        return None
+    return retry_after
