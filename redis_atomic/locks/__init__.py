@@ -1,0 +1,1 @@
+"""Locks: fair, fenced, renewed, and never lost in silence."""

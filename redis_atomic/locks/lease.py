@@ -1,0 +1,453 @@
+"""
+``Lease``: what an acquire returns, and all that is believed about it.
+
+A lease is believed in until its deadline, a moment on this process's monotonic
+clock; nothing prolongs it but an answer from Redis. So a process that was paused,
+or cut off, knows by its own clock alone that its lock may be somebody else's by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from ..client.connections import Client
+from ..exceptions import (
+    IndeterminateResult,
+    LockLost,
+    LockNotOwned,
+    LockUnavailable,
+    NotExecuted,
+)
+from ..signals import lock_lost, lock_released
+from .protocol import Keys, Ticket, ttl_for, valid_for
+from .waiting import Announce, Ask, Grant, Notify, Sleep, Steps, adrive, drive, finish
+
+logger = logging.getLogger("redis_atomic.locks")
+
+#: An extension that nobody answers is asked again every so often, for so long (seconds).
+EXTEND_PAUSE, EXTEND_TIME = 0.05, 2.0
+
+
+class Loss:
+    """
+    Whether a lease was lost: an event that threads wait for and tasks await.
+
+    ``is_set()`` looks at the clock by itself, so it is right even where nothing runs
+    in the background. ``reason`` says what happened.
+    """
+
+    def __init__(self) -> None:
+        self.deadline = float("inf")
+        self.reason = ""
+        self._closed = False
+        self._told = False
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], object]] = []
+
+    def is_set(self) -> bool:
+        """True once the lease is lost. It never becomes false again."""
+        if not self.reason and time.monotonic() >= self.deadline:
+            self.set("its time ran out before it was renewed")
+        return bool(self.reason)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until the lease is lost or over, at most ``timeout`` seconds."""
+        changed = threading.Event()
+        self.call_when_over(changed.set)
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and not self._closed:
+            now = time.monotonic()
+            if now >= end:
+                break
+            # In pieces: a wait may not be longer than the platform's largest number.
+            changed.wait(min(end - now, max(self.deadline - now, 0.0), 3600.0))
+        return self.is_set()
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        return self._until_over().__await__()
+
+    async def _until_over(self) -> bool:
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        self.call_when_over(lambda: loop.call_soon_threadsafe(changed.set))
+        while not self.is_set() and not self._closed:
+            left = min(max(self.deadline - time.monotonic(), 0.0), 3600.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), left)
+        return self.is_set()
+
+    def call_when_over(self, callback: Callable[[], object]) -> None:
+        """Call it when the lease is lost or has ended; at once, if that is so already."""
+        with self._lock:
+            if not self.reason and not self._closed:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def set(self, reason: str) -> None:
+        """Lost, and for good: no later answer brings it back."""
+        with self._lock:
+            if self.reason or self._closed:
+                return
+            self.reason = reason
+            callbacks = self._take_callbacks()
+        _call_all(callbacks)
+
+    def close(self) -> None:
+        """It is over and can no longer be lost."""
+        with self._lock:
+            self._closed = True
+            self.deadline = float("inf")
+            callbacks = self._take_callbacks()
+        _call_all(callbacks)
+
+    def prolong(self, until: float) -> None:
+        """Believe in the lease until then; too late, if it has been lost in the meantime."""
+        with self._lock:
+            if not self._closed and time.monotonic() < self.deadline:
+                self.deadline = (
+                    until if self.deadline == float("inf") else max(self.deadline, until)
+                )
+
+    def first_to_tell(self) -> bool:
+        """True for one caller only."""
+        with self._lock:
+            told, self._told = self._told, True
+        return not told
+
+    def _take_callbacks(self) -> list[Callable[[], object]]:
+        callbacks, self._callbacks = self._callbacks, []
+        return callbacks
+
+
+def _call_all(callbacks: list[Callable[[], object]]) -> None:
+    for callback in callbacks:
+        with contextlib.suppress(RuntimeError):  # its event loop is closed
+            callback()
+
+
+class Lease:
+    """
+    A lock that is held, until its deadline or ``release()``.
+
+    ``name`` is the lock's name, ``fence`` a number that is larger than that of every
+    earlier lease, ``token`` this lease's own name, ``ttl`` seconds, ``pid`` the process
+    that acquired it, ``waited`` how long that took. ``lost`` is an event: ``is_set()``,
+    ``wait(timeout)``, ``await lease.lost``.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        client: Client,
+        *,
+        ttl: float,
+        max_hold: float,
+        on_lost: Callable[[Lease], Any] | None = None,
+    ) -> None:
+        self.ticket = ticket
+        self.client = client
+        self.ttl = ttl
+        self.max_hold = max_hold
+        self.on_lost = on_lost
+        self.pid = os.getpid()
+        self.lost = Loss()
+        self.fence = 0
+        self.slot = 0
+        self.waited = 0.0
+        self.began = time.monotonic()  # before the grant: when it was first asked for
+        self.renewed = self.began
+        self.ended = ""  # how: "released", "detached", …
+
+    @property
+    def name(self) -> str:
+        return self.ticket.keys.name
+
+    @property
+    def token(self) -> str:
+        return self.ticket.token
+
+    @property
+    def granted(self) -> bool:
+        return self.fence > 0
+
+    @property
+    def held(self) -> bool:
+        """Whether it is believed to be held, here and now."""
+        return (
+            self.granted and not self.ended and self.pid == os.getpid() and not self.lost.is_set()
+        )
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, 0.0 if it is not held. Asks nobody."""
+        return max(0.0, self.lost.deadline - time.monotonic()) if self.held else 0.0
+
+    def check(self) -> None:
+        """
+        Raise LockLost if the lease was lost, LockNotOwned if it is not held here.
+
+        Compares clocks, asks nobody: cheap enough for every step of a loop. What
+        happens after it is guarded by the fence alone.
+        """
+        if self.pid != os.getpid():
+            raise LockNotOwned(
+                f"The lock {self.name!r} belongs to process {self.pid}, not to its child "
+                f"{os.getpid()}. Acquire it here, or hand it over with detach() and adopt()."
+            )
+        if self.lost.is_set():
+            raise self.loss()
+        if self.ended or not self.granted:
+            raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
+
+    def loss(self) -> LockLost:
+        """The exception that tells of the loss."""
+        return LockLost(
+            f"The lock {self.name!r} was lost: {self.lost.reason}. Somebody else may hold it; "
+            "what was done since may have to be undone."
+        )
+
+    # Extending
+
+    def extend(
+        self, *, to: float | timedelta | None = None, by: float | timedelta | None = None
+    ) -> None:
+        """
+        Make the lease valid for at least ``to`` seconds from now, or ``by`` seconds longer.
+
+        It never becomes shorter. Raises ValueError or TypeError unless exactly one is
+        given and positive, LockLost, LockNotOwned, and LockUnavailable if nobody
+        answered (it is still held until its deadline).
+        """
+        drive(self._extend(self._asked_for(to, by)))
+
+    async def aextend(
+        self, *, to: float | timedelta | None = None, by: float | timedelta | None = None
+    ) -> None:
+        """See extend()."""
+        await adrive(self._extend(self._asked_for(to, by)))
+
+    def _asked_for(self, to: float | timedelta | None, by: float | timedelta | None) -> float:
+        if (to is None) == (by is None):
+            raise TypeError("extend() takes either to= or by=, seconds.")
+        if to is not None:
+            return seconds("to", to)
+        assert by is not None
+        return self.remaining() + seconds("by", by)
+
+    def _extend(self, valid: float) -> Steps[None]:
+        self.check()
+        ttl = ttl_for(valid)
+        end = min(self.lost.deadline, time.monotonic() + EXTEND_TIME)
+        while True:
+            sent = time.monotonic()
+            try:
+                extended = yield Ask(self.client, self.renewal(ttl), self.ticket)
+            except (NotExecuted, IndeterminateResult) as error:
+                if time.monotonic() >= end:
+                    self.check()
+                    raise LockUnavailable(
+                        f"The lock {self.name!r} could not be extended: {error} "
+                        f"It is still held for {self.remaining():.2f} s."
+                    ) from error
+                yield Sleep(EXTEND_PAUSE)
+            else:
+                break
+        self.note_renewal(sent, ttl, extended)
+        if self.lost.is_set():
+            yield from self.tell_loss()
+        self.check()
+
+    def renewal(self, ttl: float) -> Any:
+        """The call that makes it last so long from now."""
+        return self.ticket.extend(self.fence, self.slot, ttl)
+
+    def note_renewal(self, sent: float, ttl: float, extended: bool) -> None:
+        """What a renewal, sent at this time, was answered."""
+        if extended:
+            self.renewed = max(self.renewed, sent)
+            self.lost.prolong(sent + valid_for(ttl))
+        elif not self.ended:
+            self.lost.set("Redis no longer knows it: it was taken away, or its time ran out")
+
+    def note_grant(self, grant: Grant, waited: float) -> None:
+        self.fence, self.slot, self.waited = grant.fence, grant.slot, waited
+        self.began = self.renewed = grant.sent
+        self.lost.prolong(grant.until)
+        _held_by_me(create=True)[self.client.alias, self.ticket.keys.base] = self
+
+    # Giving back
+
+    def release(self) -> None:
+        """
+        Give the lock back; the first who waits has it at once.
+
+        Raises LockLost if it was lost before, LockNotOwned if it was given back
+        already, LockUnavailable if nobody answered (it then ends with its TTL).
+        In a forked child it does nothing but warn: the lock is the parent's.
+        """
+        drive(self.give_back())
+
+    async def arelease(self) -> None:
+        """See release()."""
+        await adrive(self.give_back())
+
+    def give_back(self) -> Steps[None]:
+        """The steps of release()."""
+        if self.pid != os.getpid():
+            logger.warning("The lock %r is process %d's; not released", self.name, self.pid)
+            return
+        if self.ended or not self.granted:
+            raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
+        lost, deadline, doubt = self.lost.is_set(), self.lost.deadline, self.ticket.doubt
+        # No more belief and no more renewals, from before the request is sent.
+        self.end("released")
+        freed = yield from finish(self.ticket, self.client, self.ttl)
+        repeated = self.ticket.doubt and not doubt
+        if not lost and freed is False and not (repeated and time.monotonic() < deadline):
+            self.lost.reason = "Redis no longer knew it when it was given back"
+            lost = True
+        if lost:
+            yield from self.tell_loss()
+            raise self.loss()
+        yield Announce(lock_released, type(self), self._facts())
+        if freed is None:
+            raise LockUnavailable(
+                f"Redis did not confirm the release of the lock {self.name!r}. "
+                f"It ends by itself, within {max(self.ttl, deadline - time.monotonic()):.1f} s."
+            )
+
+    def end(self, how: str) -> None:
+        """Stop believing in it; the keeper lets go of it, too."""
+        self.ended = how
+        self.lost.is_set()
+        self.lost.close()
+
+    def abandon(self) -> Steps[None]:
+        """After an acquire that came to nothing: leave no trace of it."""
+        self.end("given up")
+        if self.ticket.trace:
+            yield from finish(self.ticket, self.client, self.ttl)
+
+    def tell_loss(self) -> Steps[None]:
+        """Tell everybody who wants to know, once."""
+        if not self.lost.first_to_tell():
+            return
+        logger.warning("The lock %r was lost: %s", self.name, self.lost.reason)
+        yield Announce(lock_lost, type(self), self._facts())
+        if self.on_lost is not None:
+            yield Notify(self.on_lost, self)
+
+    def _facts(self) -> dict[str, Any]:
+        return {"name": self.name, "lease": self, "held": time.monotonic() - self.began}
+
+    # Handing over
+
+    def detach(self) -> str:
+        """
+        Let go without giving back, and return a text with which another process goes on.
+
+        ``redis_lock(name).adopt(text)`` makes a lease of it again. It is no longer
+        renewed here. Raises LockLost and LockNotOwned.
+        """
+        self.check()
+        marks = ("d" if self.ticket.doubt else "") + ("q" if self.ticket.queued else "")
+        self.end("detached")
+        return f"{self.fence}:{self.slot}:{marks}:{self.token}"
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost.is_set() else self.ended or f"{self.remaining():.1f} s left"
+        return f"<Lease {self.name!r} fence={self.fence} {state}>"
+
+
+class Section(NamedTuple):
+    """A ``with`` block or a decorated call that runs now; ``guest`` if it only shares the lease."""
+
+    opener: object
+    lease: Lease
+    guest: bool
+
+
+_sections: contextvars.ContextVar[tuple[Section, ...]] = contextvars.ContextVar(
+    "redis_atomic_sections", default=()
+)
+
+
+def enter_section(opener: object, lease: Lease, *, guest: bool = False) -> Section:
+    section = Section(opener, lease, guest)
+    _sections.set((*_sections.get(), section))
+    return section
+
+
+def leave_section(opener: object) -> Section:
+    """The innermost section of this opener, which is no longer one."""
+    sections = _sections.get()
+    for index in reversed(range(len(sections))):
+        if sections[index].opener is opener:
+            _sections.set(sections[:index] + sections[index + 1 :])
+            return sections[index]
+    raise LockNotOwned(
+        "The section was not entered in this context. A lock that is acquired in one thread or "
+        "task and given back in another needs acquire() and release()."
+    )
+
+
+def current_lease() -> Lease:
+    """
+    The lease of the innermost section that runs here.
+
+    LockNotOwned outside of one. A task or thread that inherited the context of its
+    starter sees the starter's lease.
+    """
+    for section in reversed(_sections.get()):
+        if not section.lease.ended:
+            return section.lease
+    raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
+
+
+def held_here(client: Client, keys: Keys) -> Lease | None:
+    """The lease of this lock that this very thread or task holds, if it does."""
+    lease = _held_by_me().get((client.alias, keys.base))
+    return lease if lease is not None and lease.held else None
+
+
+_HeldByOne = weakref.WeakValueDictionary[tuple[str, str], Lease]
+_held: weakref.WeakKeyDictionary[object, _HeldByOne] = weakref.WeakKeyDictionary()
+
+
+def _held_by_me(*, create: bool = False) -> _HeldByOne:
+    me = _running()
+    held = _held.get(me)
+    if held is None:
+        held = _HeldByOne()
+        if create:
+            _held[me] = held
+    return held
+
+
+def _running() -> Any:
+    """What runs here: a task, or else a thread."""
+    with contextlib.suppress(RuntimeError):
+        if task := asyncio.current_task():
+            return task
+    return threading.current_thread()
+
+
+def seconds(name: str, value: float | timedelta, *, minimum: float = 0.0) -> float:
+    """A time as a float; TypeError or ValueError naming the argument if it is none."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds (a number) or a timedelta, not {value!r}.")
+    if not minimum <= value < float("inf") or (minimum == 0 and value == 0):
+        least = f"at least {minimum:g}" if minimum else "more than 0"
+        raise ValueError(f"{name} must be a finite number of seconds, {least}, not {value!r}.")
+    return float(value)

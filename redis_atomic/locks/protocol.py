@@ -1,0 +1,244 @@
+"""
+The words of the lock's protocol: its keys, its calls, and what their replies mean.
+
+A lock is a semaphore of one slot; the same scripts serve both. A *token* stands for
+one attempt to acquire, and for the lease that comes of it; it is never used again.
+
+    slot     string  "fence:token"; a lease, or for a moment a grant to one who waited
+    :fence   string  the last fence; outlives the lease, so that fences always grow
+    :queue   list    tokens in order of arrival
+    :alive   hash    token: until when (server ms) this waiter counts as alive
+    :wake:…  list    wakes the waiter of this token; as a string: the token is finished
+
+The braces in the name make all keys of one lock one slot of a cluster. They stand
+inside KEY_PREFIX, and the readable name is the lock itself: GET and PTTL tell the truth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..scripting.builtin import builtin
+from ..scripting.script import Call, PrefixedKey
+
+#: How long a slot is kept for a waiter who has been woken and has not yet answered:
+#: the price of one waiter that died just now. (All times are seconds.)
+GRANT = 1.0
+
+#: The longest sleep of a waiter; two commands in it make 0.8 commands per second.
+SLICE = 2.5
+
+#: The queue of clients that are all dead vanishes by itself.
+QUEUE_TTL = 30.0
+
+#: A finished token is refused for so long: longer than a request can be under way.
+TOMBSTONE = 60.0
+
+#: Two clocks run at different speeds: a lease ends earlier here than on the server.
+DRIFT_RATE, DRIFT = 0.01, 0.002
+
+#: A script looks at every slot, so its cost grows with them.
+MAX_LIMIT = 256
+
+HELD, BUSY = "HELD", "BUSY"
+
+
+class Answer(NamedTuple):
+    """
+    What an acquire is told.
+
+    HELD: ``number`` is the fence, ``place`` the slot, from 1. BUSY: ``number`` is
+    the milliseconds until a slot may be free, ``place`` the one in the queue
+    from 0, or -1. A third state, FINISHED, refuses a token that was given up before.
+    """
+
+    state: str
+    number: int
+    place: int
+
+
+class Holder(NamedTuple):
+    """Who holds a slot: the token's readable owner, the fence, the seconds left."""
+
+    owner: str
+    fence: int
+    token: str
+    remaining: float
+
+
+class LockInfo(NamedTuple):
+    """A lock as it stands: its holders, how many wait, and the owners of the first ones."""
+
+    name: str
+    holders: tuple[Holder, ...]
+    waiting: int
+    waiters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one lock, or of a semaphore of ``limit`` slots."""
+
+    name: str
+    limit: int = 1
+    kind: str = "lock"
+
+    @property
+    def base(self) -> str:
+        return f"{self.kind}:{{{self.name}}}"
+
+    def slot(self, index: int) -> PrefixedKey:
+        return PrefixedKey(self.base if index == 1 else f"{self.base}:{index}")
+
+    @property
+    def slots(self) -> Iterator[PrefixedKey]:
+        return (self.slot(index) for index in range(1, self.limit + 1))
+
+    @property
+    def queue(self) -> PrefixedKey:
+        return PrefixedKey(f"{self.base}:queue")
+
+    def wake(self, token: str) -> PrefixedKey:
+        return PrefixedKey(f"{self.base}:wake:{token}")
+
+    def of(self, token: str) -> tuple[PrefixedKey, ...]:
+        fence, alive = PrefixedKey(f"{self.base}:fence"), PrefixedKey(f"{self.base}:alive")
+        return (self.wake(token), fence, self.queue, alive, *self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the calls of one process have in common: times in seconds, and who is woken."""
+
+    slice: float = SLICE
+    fence_memory: float = 3600.0
+    wakes: bool = True  # push wake-ups: the one key that a script cannot declare
+    tombstone: float = TOMBSTONE
+
+
+@dataclass(slots=True)
+class Ticket:
+    """
+    One token, and what its owner has to remember of its requests.
+
+    ``doubt``: a request had no reply, and may still be executed at any later time.
+    ``queued``: it has stood in the queue. ``trace``: there may be something of it on
+    the server, to be given back.
+    """
+
+    keys: Keys
+    terms: Terms
+    token: str
+    doubt: bool = False
+    queued: bool = False
+    trace: bool = False
+
+    def acquire(self, ttl: float, *, queueing: bool) -> Call[Answer]:
+        """Ask for a slot; in vain, ``queueing`` makes it a place in the queue."""
+        terms = self.terms
+        args = (
+            self.token,
+            milliseconds(ttl),
+            int(queueing),
+            milliseconds(terms.slice + GRANT),
+            milliseconds(max(QUEUE_TTL, 4 * terms.slice)),
+            milliseconds(GRANT),
+            milliseconds(terms.fence_memory),
+            int(terms.wakes),
+        )
+        return Call(builtin("lock_acquire"), self.keys.of(self.token), args, parse=_answer)
+
+    def finish(self, ttl: float) -> Call[bool]:
+        """Give everything back; true if a slot was given back. The token is dead then."""
+        leave = self.queued or self.doubt
+        tombstone = max(self.terms.tombstone, ttl) if self.doubt else 0.0
+        return _finish(self.keys, self.token, self.terms, leave=leave, tombstone=tombstone)
+
+    def extend(self, fence: int, slot: int, ttl: float) -> Call[bool]:
+        """Make the lease last at least ``ttl`` from now; false if it is gone."""
+        args = (f"{fence}:{self.token}", milliseconds(ttl))
+        return Call(builtin("lock_extend"), (self.keys.slot(slot),), args, parse=bool)
+
+    def listen(self, seconds: float) -> Call[object]:
+        """Sleep until woken or the time is over. Whichever it was: ask again."""
+        args = (f"{max(seconds, 0.001):.3f}",)  # 0 would be for ever
+        return Call("BLPOP", (self.keys.wake(self.token),), args)
+
+
+def force(keys: Keys, token: str, terms: Terms) -> Call[bool]:
+    """Take the slot from this very token; false if somebody else holds by now."""
+    return _finish(keys, token, terms, leave=False, tombstone=0.0)
+
+
+def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
+    """Who holds and who waits, the first ``waiters`` by name. Changes nothing."""
+
+    def parse(reply: Sequence[object]) -> LockInfo:
+        return _info(keys.name, reply)
+
+    return Call(builtin("lock_inspect"), (keys.queue, *keys.slots), (waiters,), parse=parse)
+
+
+def _finish(keys: Keys, token: str, terms: Terms, *, leave: bool, tombstone: float) -> Call[bool]:
+    args = (
+        token,
+        int(leave),
+        milliseconds(tombstone) if tombstone else 0,
+        milliseconds(GRANT),
+        milliseconds(terms.fence_memory),
+        int(terms.wakes),
+    )
+    return Call(builtin("lock_finish"), keys.of(token), args, parse=bool)
+
+
+def _answer(reply: Sequence[object]) -> Answer:
+    state, number, place = reply
+    return Answer(_text(state), int(str(number)), int(str(place)))
+
+
+def _info(name: str, reply: Sequence[object]) -> LockInfo:
+    waiting, waiters, *slots = reply
+    holders = []
+    for value, left in zip(slots[::2], slots[1::2], strict=True):
+        if held := _text(value):
+            fence, _, token = held.partition(":")
+            number = int(fence) if fence.isdecimal() else 0
+            holders.append(Holder(owner_of(token), number, token, int(str(left)) / 1000))
+    assert isinstance(waiters, list)
+    owners = tuple(owner_of(_text(token)) for token in waiters)
+    return LockInfo(name, tuple(holders), int(str(waiting)), owners)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def valid_for(ttl: float) -> float:
+    """How long (seconds) a lease of this TTL may be believed in, from before it was asked for."""
+    return ttl - ttl * DRIFT_RATE - DRIFT
+
+
+def ttl_for(valid: float) -> float:
+    """The TTL that makes a lease valid for so long: the inverse of valid_for()."""
+    return (valid + DRIFT) / (1 - DRIFT_RATE)
+
+
+def new_token() -> str:
+    """A name that nobody else has, with the owner for people to read: ``host:pid:random``."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:40]
+    return f"{host}:{os.getpid()}:{secrets.token_hex(16)}"
+
+
+def owner_of(token: str) -> str:
+    """The readable part of a token: ``host:pid``."""
+    return token.rpartition(":")[0] or token

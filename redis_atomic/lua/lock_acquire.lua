@@ -1,0 +1,88 @@
+-- Take a free slot of a lock, or a place in its queue.
+-- keys: wake fence queue alive *slots
+-- args: token:str ttl:int(1..) queueing:bool alive:int(1..) queue_ttl:int(1..) grant:int(1..) fence_memory:int(1..) wakes:bool
+-- returns: state:str number:int index:int
+--
+-- HELD fence slot | BUSY milliseconds-until-a-slot-may-be-free place-in-the-queue | FINISHED.
+-- Times are milliseconds. It may be sent again after a lost reply, and arrive late: a token
+-- that holds already keeps its slot and its fence, one that waits keeps its place.
+local token, ttl = ARGV[1], tonumber(ARGV[2])
+
+-- One look at everything: a list or a hash reads as nothing, a string in "wake" as a tombstone.
+local values = redis.call('MGET', unpack(KEYS))
+if values[1] then return {'FINISHED', 0, 0} end
+
+local free = {}
+for i = 5, #KEYS do
+  local fence, owner = string.match(values[i] or '', '^(%d+):(.*)$')
+  if owner == token then
+    if redis.call('PTTL', KEYS[i]) < ttl then redis.call('PEXPIRE', KEYS[i], ttl) end
+    return {'HELD', tonumber(fence), i - 4}
+  end
+  if not values[i] then free[#free + 1] = i end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local fence = tonumber(values[2]) or 0
+
+local function mint()
+  -- The counter alone falls back after a flush, the clock alone when it is set back.
+  fence = math.max(fence + 1, now)
+  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[7])
+  return string.format('%.0f', fence)
+end
+
+local function hold(i)
+  redis.call('SET', KEYS[i], mint() .. ':' .. token, 'PX', ttl)
+  return {'HELD', fence, i - 4}
+end
+
+-- Give a free slot to the first in the queue who is still there.
+local function settle(i, me)
+  local head = redis.call('LPOP', KEYS[3])
+  while head do
+    local alive = redis.call('HGET', KEYS[4], head)
+    redis.call('HDEL', KEYS[4], head)
+    if head == me then return me end
+    if not alive or tonumber(alive) * 1000 >= now then
+      local number = mint()
+      redis.call('SET', KEYS[i], number .. ':' .. head, 'PX', ARGV[6])
+      if ARGV[8] == '1' then
+        -- The one key that cannot be declared. Refused, it costs the head a moment, no more.
+        local wake = string.sub(KEYS[1], 1, -1 - #token) .. head
+        redis.pcall('RPUSH', wake, number)
+        redis.pcall('PEXPIRE', wake, ARGV[6])
+      end
+      return head
+    end
+    head = redis.call('LPOP', KEYS[3])
+  end
+end
+
+if #free > 0 and redis.call('EXISTS', KEYS[3]) == 0 then return hold(free[1]) end
+
+if ARGV[3] == '1' then
+  -- Without memory a server refuses what grows, unless a write went before: so it comes first.
+  if redis.call('LPOS', KEYS[3], token) then
+    redis.call('PEXPIRE', KEYS[3], ARGV[5])
+  else
+    redis.call('RPUSH', KEYS[3], token)
+    redis.call('PEXPIRE', KEYS[3], ARGV[5])
+  end
+  redis.call('HSET', KEYS[4], token, string.format('%.0f', math.floor(now / 1000) + ARGV[4]))
+  redis.call('PEXPIRE', KEYS[4], ARGV[5])
+end
+
+for _, i in ipairs(free) do
+  local owner = settle(i, token)
+  if owner == token or not owner then return hold(i) end
+end
+
+local soonest
+for i = 5, #KEYS do
+  local left = redis.call('PTTL', KEYS[i])
+  if left == -1 then left = 60000 end -- not one of ours: somebody wrote it by hand
+  soonest = math.min(soonest or left, math.max(left, 1))
+end
+return {'BUSY', soonest, redis.call('LPOS', KEYS[3], token) or -1}
