@@ -17,8 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
-from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..client.connections import Client
 from ..exceptions import (
@@ -27,8 +26,10 @@ from ..exceptions import (
     LockNotOwned,
     LockUnavailable,
     NotExecuted,
+    RedisAtomicError,
 )
 from ..signals import lock_lost, lock_released
+from .options import Seconds, seconds
 from .protocol import Keys, Ticket, ttl_for, valid_for
 from .waiting import Announce, Ask, Grant, Notify, Sleep, Steps, adrive, drive, finish
 
@@ -49,6 +50,7 @@ class Loss:
     def __init__(self) -> None:
         self.deadline = float("inf")
         self.reason = ""
+        self.expiry = "its time ran out before it was renewed"
         self._closed = False
         self._told = False
         self._lock = threading.Lock()
@@ -57,7 +59,7 @@ class Loss:
     def is_set(self) -> bool:
         """True once the lease is lost. It never becomes false again."""
         if not self.reason and time.monotonic() >= self.deadline:
-            self.set("its time ran out before it was renewed")
+            self.set(self.expiry)
         return bool(self.reason)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -165,7 +167,7 @@ class Lease:
         self.slot = 0
         self.waited = 0.0
         self.began = time.monotonic()  # before the grant: when it was first asked for
-        self.renewed = self.began
+        self.renew_at = float("inf")
         self.ended = ""  # how: "released", "detached", …
 
     @property
@@ -217,9 +219,7 @@ class Lease:
 
     # Extending
 
-    def extend(
-        self, *, to: float | timedelta | None = None, by: float | timedelta | None = None
-    ) -> None:
+    def extend(self, *, to: Seconds | None = None, by: Seconds | None = None) -> None:
         """
         Make the lease valid for at least ``to`` seconds from now, or ``by`` seconds longer.
 
@@ -229,13 +229,11 @@ class Lease:
         """
         drive(self._extend(self._asked_for(to, by)))
 
-    async def aextend(
-        self, *, to: float | timedelta | None = None, by: float | timedelta | None = None
-    ) -> None:
+    async def aextend(self, *, to: Seconds | None = None, by: Seconds | None = None) -> None:
         """See extend()."""
         await adrive(self._extend(self._asked_for(to, by)))
 
-    def _asked_for(self, to: float | timedelta | None, by: float | timedelta | None) -> float:
+    def _asked_for(self, to: Seconds | None, by: Seconds | None) -> float:
         if (to is None) == (by is None):
             raise TypeError("extend() takes either to= or by=, seconds.")
         if to is not None:
@@ -266,21 +264,51 @@ class Lease:
             yield from self.tell_loss()
         self.check()
 
+    def take_over(self, grant: Grant) -> Steps[None]:
+        """Go on with a lease of another process, if it is still that: extended to our TTL."""
+        self.note_grant(grant, waited=0.0)
+        yield from self._extend(valid_for(self.ttl))
+
     def renewal(self, ttl: float) -> Any:
         """The call that makes it last so long from now."""
         return self.ticket.extend(self.fence, self.slot, ttl)
 
+    def renewal_ttl(self, now: float) -> float:
+        """What the keeper renews it to: its TTL, or what is left of ``max_hold``."""
+        return max(0.001, min(self.ttl, self.began + self.max_hold - now))
+
+    def next_renewal(self, now: float) -> float:
+        """When the keeper should renew it; infinity if it need not, or may not any more."""
+        if not self.granted or self.lost.reason:
+            return float("inf")
+        if self.lost.deadline < self.began + valid_for(self.max_hold):
+            return self.renew_at
+        self.lost.expiry = f"it was held for its max_hold of {self.max_hold:g} s"
+        return float("inf")
+
+    def next_event(self, now: float) -> float:
+        """When the keeper should look at it; early, for one that is yet to be granted."""
+        if not self.granted:
+            return now + self.ttl / 3
+        return min(self.next_renewal(now), self.lost.deadline)
+
+    def note_trouble(self, error: RedisAtomicError, again: float) -> None:
+        """A renewal that had no answer, or a refusal: try again soon."""
+        self.ticket.doubt |= not isinstance(error, NotExecuted)
+        self.renew_at = time.monotonic() + min(again, self.ttl / 10)
+
     def note_renewal(self, sent: float, ttl: float, extended: bool) -> None:
         """What a renewal, sent at this time, was answered."""
         if extended:
-            self.renewed = max(self.renewed, sent)
+            self.renew_at = sent + self.ttl / 3
             self.lost.prolong(sent + valid_for(ttl))
         elif not self.ended:
             self.lost.set("Redis no longer knows it: it was taken away, or its time ran out")
 
     def note_grant(self, grant: Grant, waited: float) -> None:
         self.fence, self.slot, self.waited = grant.fence, grant.slot, waited
-        self.began = self.renewed = grant.sent
+        self.began = grant.sent
+        self.renew_at = grant.sent + self.ttl / 3
         self.lost.prolong(grant.until)
         _held_by_me(create=True)[self.client.alias, self.ticket.keys.base] = self
 
@@ -368,36 +396,19 @@ class Lease:
         return f"<Lease {self.name!r} fence={self.fence} {state}>"
 
 
-class Section(NamedTuple):
-    """A ``with`` block or a decorated call that runs now; ``guest`` if it only shares the lease."""
-
-    opener: object
-    lease: Lease
-    guest: bool
-
-
-_sections: contextvars.ContextVar[tuple[Section, ...]] = contextvars.ContextVar(
+_sections: contextvars.ContextVar[tuple[tuple[object, Lease], ...]] = contextvars.ContextVar(
     "redis_atomic_sections", default=()
 )
 
 
-def enter_section(opener: object, lease: Lease, *, guest: bool = False) -> Section:
-    section = Section(opener, lease, guest)
-    _sections.set((*_sections.get(), section))
-    return section
+def enter_section(section: object, lease: Lease) -> None:
+    """From here on it is the current lease."""
+    _sections.set((*_sections.get(), (section, lease)))
 
 
-def leave_section(opener: object) -> Section:
-    """The innermost section of this opener, which is no longer one."""
-    sections = _sections.get()
-    for index in reversed(range(len(sections))):
-        if sections[index].opener is opener:
-            _sections.set(sections[:index] + sections[index + 1 :])
-            return sections[index]
-    raise LockNotOwned(
-        "The section was not entered in this context. A lock that is acquired in one thread or "
-        "task and given back in another needs acquire() and release()."
-    )
+def leave_section(section: object) -> None:
+    """Undo enter_section; nothing where it was entered in another context."""
+    _sections.set(tuple(entry for entry in _sections.get() if entry[0] is not section))
 
 
 def current_lease() -> Lease:
@@ -407,9 +418,9 @@ def current_lease() -> Lease:
     LockNotOwned outside of one. A task or thread that inherited the context of its
     starter sees the starter's lease.
     """
-    for section in reversed(_sections.get()):
-        if not section.lease.ended:
-            return section.lease
+    for _, lease in reversed(_sections.get()):
+        if not lease.ended:
+            return lease
     raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
 
 
@@ -439,15 +450,3 @@ def _running() -> Any:
         if task := asyncio.current_task():
             return task
     return threading.current_thread()
-
-
-def seconds(name: str, value: float | timedelta, *, minimum: float = 0.0) -> float:
-    """A time as a float; TypeError or ValueError naming the argument if it is none."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be seconds (a number) or a timedelta, not {value!r}.")
-    if not minimum <= value < float("inf") or (minimum == 0 and value == 0):
-        least = f"at least {minimum:g}" if minimum else "more than 0"
-        raise ValueError(f"{name} must be a finite number of seconds, {least}, not {value!r}.")
-    return float(value)

@@ -376,6 +376,7 @@ def finish(ticket: Ticket, client: Client, ttl: float) -> Steps[bool | None]:
     for _ in range(FINISH_TRIES):
         try:
             freed: bool = yield Ask(client, ticket.finish(ttl), ticket)
+            ticket.trace = False
             return freed
         except (NotExecuted, IndeterminateResult):
             if time.monotonic() >= end:

@@ -1,0 +1,390 @@
+"""``redis_lock`` and ``redis_semaphore``: what is to be locked, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction
+
+from ..client.connections import Client, client_for
+from ..client.execution import arun, run
+from ..conf import conf
+from ..exceptions import AlreadyHeld, LockBusy
+from ..signals import lock_acquired, lock_busy
+from . import keeper, protocol
+from .lease import Lease, held_here
+from .naming import bind_template, lock_name
+from .options import (
+    FROM_SETTINGS,
+    SHORTEST_TTL,
+    Forever,
+    FromSettings,
+    Seconds,
+    flag,
+    from_settings_or,
+    one_of,
+    patience,
+    seconds,
+    whole_number,
+)
+from .protocol import Holder, Keys, LockInfo, Terms, Ticket
+from .section import Section, recall, remember
+from .waiting import LISTENERS, Announce, Attempt, Grant, Steps, adrive, drive, to_the_end
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+#: How many TTLs a lease is renewed for at most, unless ``max_hold`` says otherwise.
+MAX_HOLD_TTLS = 20
+
+#: No answer of Redis is waited for longer than this (seconds), whatever the alias allows.
+TIMEOUT = 5.0
+
+ADOPTED = re.compile(r"(\d+):(\d+):(d?)(q?):(.+)")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lock:
+    """
+    What is to be locked, and how: made by redis_lock() and redis_semaphore().
+
+    It holds nothing itself, so threads and tasks may share it: every acquire makes
+    a Lease. Use it as a decorator of functions and coroutine functions, in ``with``
+    and ``async with``, or by its methods.
+    """
+
+    name: str
+    ttl: float | FromSettings
+    wait: float | FromSettings
+    fair: bool
+    waiting: Literal["block", "poll"] | FromSettings
+    max_hold: float | None
+    on_busy: Any
+    on_error: Any
+    on_lost: Callable[[Lease], Any] | None
+    cancel_on_lost: bool
+    transaction: Literal["defer", "ignore"]
+    using: str | None
+    cache: str | None
+    kind: str = "lock"
+    limit: int = 1
+
+    # A lease
+
+    def acquire(self) -> Lease:
+        """
+        Wait for the lock and return the Lease, which is yours to release.
+
+        Raises LockBusy when it was not to be had within ``wait``, LockUnavailable
+        when Redis could not tell, AlreadyHeld when this thread or task holds it.
+        A lease that is neither released nor referred to ends with its TTL.
+        """
+        return self.acquire_named(lock_name(self.name))
+
+    async def aacquire(self) -> Lease:
+        """See acquire()."""
+        return await self.aacquire_named(lock_name(self.name))
+
+    def acquire_named(self, name: str) -> Lease:
+        """See acquire(); for a name that was made of a template."""
+        lease, attempt = self._prepare(name)
+        keeper.watch(lease)  # before anything is sent: no lease is ever without a keeper
+        try:
+            drive(self._acquire(lease, attempt))
+        except BaseException:
+            drive(lease.abandon())
+            raise
+        return lease
+
+    async def aacquire_named(self, name: str) -> Lease:
+        """See acquire_named()."""
+        lease, attempt = self._prepare(name)
+        keeper.watch_in_loop(lease)
+        try:
+            await adrive(self._acquire(lease, attempt))
+        except BaseException:
+            await to_the_end(adrive(lease.abandon()))
+            raise
+        return lease
+
+    def _prepare(self, name: str) -> tuple[Lease, Attempt]:
+        keys, ttl = Keys(name, self.limit, self.kind), self._ttl()
+        client, waits = self._client(), self._waits()
+        if self.limit == 1 and held_here(client, keys):
+            raise AlreadyHeld(
+                f"The lock {name!r} is held here already: to wait for it would be to wait for "
+                "oneself. Use current_lease(), or release it first."
+            )
+        ticket = Ticket(keys, self._terms(waits), protocol.new_token())
+        lease = self._lease(ticket, client, ttl)
+        listening = self._waiting() == "block"
+        return lease, Attempt(ticket, client, waits, ttl, self._wait(), self.fair, listening)
+
+    def _lease(self, ticket: Ticket, client: Client, ttl: float) -> Lease:
+        max_hold = MAX_HOLD_TTLS * ttl if self.max_hold is None else self.max_hold
+        return Lease(ticket, client, ttl=ttl, max_hold=max_hold, on_lost=self.on_lost)
+
+    def _acquire(self, lease: Lease, attempt: Attempt) -> Steps[None]:
+        try:
+            grant = yield from attempt.acquire()
+        except LockBusy:
+            yield from lease.abandon()
+            yield Announce(lock_busy, type(self), {"name": lease.name, "waited": attempt.waited})
+            raise
+        lease.note_grant(grant, attempt.waited)
+        yield Announce(
+            lock_acquired,
+            type(self),
+            {"name": lease.name, "lease": lease, "waited": lease.waited},
+        )
+
+    # A lease from elsewhere
+
+    def adopt(self, text: str) -> Lease:
+        """
+        Make a lease again of what ``lease.detach()`` returned, perhaps in another process.
+
+        It is extended to this definition's TTL. Raises ValueError for a text that
+        is none, LockLost if the lock is somebody else's by now, LockUnavailable.
+        """
+        lease, grant = self._adopted(text)
+        keeper.watch(lease)
+        drive(self._take_over(lease, grant))
+        return lease
+
+    async def aadopt(self, text: str) -> Lease:
+        """See adopt()."""
+        lease, grant = self._adopted(text)
+        keeper.watch_in_loop(lease)
+        await adrive(self._take_over(lease, grant))
+        return lease
+
+    def _adopted(self, text: str) -> tuple[Lease, Grant]:
+        match = ADOPTED.fullmatch(text)
+        if match is None:
+            raise ValueError(f"adopt() takes what lease.detach() returned, not {text!r}.")
+        keys, ttl = Keys(lock_name(self.name), self.limit, self.kind), self._ttl()
+        fence, slot, doubt, queued, token = match.groups()
+        ticket = Ticket(keys, self._terms(self._waits()), token, bool(doubt), bool(queued), True)
+        lease = self._lease(ticket, self._client(), ttl)
+        return lease, Grant(
+            int(fence), int(slot), lease.began, lease.began + protocol.valid_for(ttl)
+        )
+
+    def _take_over(self, lease: Lease, grant: Grant) -> Steps[None]:
+        try:
+            yield from lease.take_over(grant)
+        except BaseException:
+            lease.end("not ours")
+            raise
+
+    # A section
+
+    def __enter__(self) -> Lease:
+        section = Section(self, lock_name(self.name))
+        if self.cancel_on_lost:
+            raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
+        lease = section.__enter__()
+        remember(self, section)
+        return lease
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        recall(self).__exit__(kind, error, tb)
+
+    async def __aenter__(self) -> Lease:
+        section = Section(self, lock_name(self.name))
+        lease = await section.__aenter__()
+        remember(self, section)
+        return lease
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await recall(self).__aexit__(kind, error, tb)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Run each call of the function, or coroutine function, under the lock."""
+        self._refuse_what_cannot_be_decorated(function)
+        name_of = bind_template(self.name, function)
+        if iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
+                async with Section(self, name_of(args, kwargs)):
+                    return await cast(Any, function)(*args, **kwargs)
+
+            return cast(Callable[P, R], awaiting)
+
+        @functools.wraps(function)
+        def calling(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Section(self, name_of(args, kwargs)):
+                return function(*args, **kwargs)
+
+        return calling
+
+    def _refuse_what_cannot_be_decorated(self, function: object) -> None:
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"redis_lock(…) decorates functions, not {function!r}.")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{getattr(function, '__qualname__', function)}() is a generator: the lock would "
+                "be given back before its first item. Use `with` inside it."
+            )
+        if self.cancel_on_lost and not iscoroutinefunction(function):
+            raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
+
+    # Operations
+
+    def info(self) -> LockInfo:
+        """Who holds the lock, for how long, and who waits. Changes nothing."""
+        return run(self._client(), protocol.inspect(self._keys()))
+
+    async def ainfo(self) -> LockInfo:
+        """See info()."""
+        return await arun(self._client(), protocol.inspect(self._keys()))
+
+    def force_release(self) -> tuple[Holder, ...]:
+        """
+        Take the lock from whoever holds it now, and return those it was taken from.
+
+        The holder learns of it at its next renewal, and until then works on: only
+        its fence keeps it from doing harm. Who waits is next.
+        """
+        terms = self._terms(self._waits())
+        return tuple(
+            holder
+            for holder in self.info().holders
+            if run(self._client(), protocol.force(self._keys(), holder.token, terms))
+        )
+
+    async def aforce_release(self) -> tuple[Holder, ...]:
+        """See force_release()."""
+        terms, taken = self._terms(self._waits()), []
+        for holder in (await self.ainfo()).holders:
+            if await arun(self._client(), protocol.force(self._keys(), holder.token, terms)):
+                taken.append(holder)
+        return tuple(taken)
+
+    # What the settings say, when it is needed
+
+    def _keys(self) -> Keys:
+        return Keys(lock_name(self.name), self.limit, self.kind)
+
+    def _client(self) -> Client:
+        return client_for(self._alias(), "locks", timeout=TIMEOUT)
+
+    def _waits(self) -> Client:
+        return client_for(self._alias(), "lock waits", timeout=TIMEOUT, max_connections=LISTENERS)
+
+    def _alias(self) -> str:
+        return self.cache or conf.LOCK_CACHE_ALIAS or conf.CACHE_ALIAS
+
+    def _terms(self, waits: Client) -> Terms:
+        # A waiter has to hear the end of its slice before the connection gives up.
+        timeout = waits.pool.connection_kwargs["socket_timeout"]
+        return Terms(
+            slice=min(protocol.SLICE, timeout / 2),
+            fence_memory=seconds("LOCK_FENCE_MEMORY", conf.LOCK_FENCE_MEMORY),
+            wakes=conf.LOCK_WAITING == "block",
+        )
+
+    def _ttl(self) -> float:
+        if isinstance(self.ttl, FromSettings):
+            return seconds("LOCK_TTL", conf.LOCK_TTL, minimum=SHORTEST_TTL)
+        return self.ttl
+
+    def _wait(self) -> float:
+        return (
+            patience("LOCK_WAIT", conf.LOCK_WAIT)
+            if isinstance(self.wait, FromSettings)
+            else self.wait
+        )
+
+    def _waiting(self) -> str:
+        return conf.LOCK_WAITING if isinstance(self.waiting, FromSettings) else self.waiting
+
+
+def redis_lock(
+    name: str,
+    *,
+    ttl: Seconds | FromSettings = FROM_SETTINGS,
+    wait: Seconds | Forever | FromSettings = FROM_SETTINGS,
+    fair: bool = True,
+    waiting: Literal["block", "poll"] | FromSettings = FROM_SETTINGS,
+    max_hold: Seconds | None = None,
+    on_busy: Any = "raise",
+    on_error: Any = "raise",
+    on_lost: Callable[[Lease], Any] | None = None,
+    cancel_on_lost: bool = False,
+    transaction: Literal["defer", "ignore"] = "defer",
+    using: str | None = None,
+    cache: str | None = None,
+) -> Lock:
+    """
+    A lock in Redis: a decorator, a ``with`` and ``async with``, and methods.
+
+    ``name``: what is locked; on a decorator a template of the arguments, such as
+    ``"invoice:{invoice.pk}"``. ``ttl``: seconds after which a lock is free whose
+    holder has died (setting LOCK_TTL, 30); a living holder's is renewed, but for
+    no longer than ``max_hold`` seconds (20 TTLs). ``wait``: seconds to wait for it
+    (setting LOCK_WAIT, 10); 0 tries once, FOREVER has no end.
+
+    ``fair``: in order of arrival; False takes the lock whenever it happens to be
+    free and nobody is queued. ``waiting``: "block" sleeps until woken, "poll" asks
+    now and then (setting LOCK_WAITING). ``on_lost``: called with the lease when it
+    is lost; ``cancel_on_lost``: also cancel the asyncio task. ``transaction``:
+    "defer" keeps the lock until the surrounding transaction of the database
+    ``using`` has ended, "ignore" gives it back at the end of the section.
+    ``cache``: the cache alias (setting LOCK_CACHE_ALIAS).
+
+    Raises TypeError and ValueError for arguments that cannot be meant.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"A lock's name is a str, not {type(name).__name__}.")
+    if on_lost is not None and not callable(on_lost):
+        raise TypeError(f"on_lost must be a function that takes the lease, not {on_lost!r}.")
+    return Lock(
+        name=name,
+        ttl=from_settings_or(seconds, "ttl", ttl, minimum=SHORTEST_TTL),
+        wait=from_settings_or(patience, "wait", wait),
+        fair=flag("fair", fair),
+        waiting=one_of("waiting", waiting, "block", "poll", FROM_SETTINGS),
+        max_hold=None if max_hold is None else seconds("max_hold", max_hold),
+        on_busy=on_busy,
+        on_error=on_error,
+        on_lost=on_lost,
+        cancel_on_lost=flag("cancel_on_lost", cancel_on_lost),
+        transaction=one_of("transaction", transaction, "defer", "ignore"),
+        using=using,
+        cache=cache,
+    )
+
+
+def redis_semaphore(
+    name: str, limit: int, ttl: Seconds | FromSettings = FROM_SETTINGS, **options: Any
+) -> Lock:
+    """
+    A lock that ``limit`` holders may have at once, 1 to 256. See redis_lock().
+
+    Every holder has a fence of its own and several are valid at a time, so a fence
+    keeps no late writer out. The calls get slower as the limit grows.
+    """
+    limit = whole_number("limit", limit, 1, protocol.MAX_LIMIT)
+    lock = redis_lock(name, ttl=ttl, **options)
+    return dataclasses.replace(lock, kind="semaphore", limit=limit)

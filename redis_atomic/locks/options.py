@@ -1,0 +1,91 @@
+"""The values that a lock is defined with: checked when it is defined, not when it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Seconds = float | timedelta
+
+
+class Forever(Enum):
+    """The type of FOREVER."""
+
+    FOREVER = "for ever"
+
+
+class FromSettings(Enum):
+    """The type of FROM_SETTINGS."""
+
+    FROM_SETTINGS = "as the settings say"
+
+
+#: ``wait=FOREVER``: there is no other way to wait without an end.
+FOREVER = Forever.FOREVER
+
+#: The value is read from the settings, each time it is needed.
+FROM_SETTINGS = FromSettings.FROM_SETTINGS
+
+#: A lease of a shorter TTL (seconds) would end before its renewal could be answered.
+SHORTEST_TTL = 0.1
+
+
+def seconds(name: str, value: Seconds, *, minimum: float = 0.0) -> float:
+    """A time above 0 as a float; TypeError or ValueError naming the argument if it is none."""
+    time = _number(name, value)
+    if not minimum <= time < math.inf or time == 0:
+        least = f"at least {minimum:g}" if minimum else "more than 0"
+        raise ValueError(f"{name} must be a finite number of seconds, {least}, not {value!r}.")
+    return time
+
+
+def patience(name: str, value: Seconds | Forever) -> float:
+    """How long to wait (seconds): 0.0 for one try, infinity for ever."""
+    if isinstance(value, Forever):
+        return math.inf
+    time = _number(name, value, hint=" For one try give 0, to wait without an end FOREVER.")
+    if not 0 <= time < math.inf:
+        raise ValueError(f"{name} must be 0, a finite number of seconds or FOREVER, not {value!r}.")
+    return time
+
+
+def _number(name: str, value: Seconds, hint: str = "") -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds (a number) or a timedelta, not {value!r}.{hint}")
+    return float(value)
+
+
+def from_settings_or(
+    check: Callable[..., float], name: str, value: Any, **limits: float
+) -> float | FromSettings:
+    """The checked value, or FROM_SETTINGS left as it is."""
+    return value if isinstance(value, FromSettings) else check(name, value, **limits)
+
+
+def one_of(name: str, value: T, *known: T) -> T:
+    """The value, if it is one of these; ValueError otherwise."""
+    if value not in known:
+        choices = " or ".join(repr(each) for each in known if not isinstance(each, FromSettings))
+        raise ValueError(f"{name} must be {choices}, not {value!r}.")
+    return value
+
+
+def flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}.")
+    return value
+
+
+def whole_number(name: str, value: int, lowest: int, highest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {value!r}.")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}.")
+    return value

@@ -1,0 +1,129 @@
+"""A section: one run of the code that a lock protects, from entering to leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..exceptions import LockLost, LockNotOwned, LockUnavailable
+from .lease import Lease, enter_section, leave_section
+from .waiting import Steps, adrive, drive, to_the_end
+
+if TYPE_CHECKING:
+    from .lock import Lock
+
+logger = logging.getLogger("redis_atomic.locks")
+
+
+class Section:
+    """One run under a lock. It belongs to one thread or task and is used once."""
+
+    def __init__(self, lock: Lock, name: str) -> None:
+        self._lock = lock
+        self._name = name
+        self._cancelling: Cancelling | None = None
+
+    def __enter__(self) -> Lease:
+        self.lease = self._lock.acquire_named(self._name)
+        enter_section(self, self.lease)
+        return self.lease
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        leave_section(self)
+        drive(self._leave(error))
+
+    async def __aenter__(self) -> Lease:
+        self.lease = await self._lock.aacquire_named(self._name)
+        enter_section(self, self.lease)
+        if self._lock.cancel_on_lost:
+            self._cancelling = Cancelling(self.lease)
+        return self.lease
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        leave_section(self)
+        try:
+            await to_the_end(adrive(self._leave(error)))
+        except asyncio.CancelledError as late:
+            if self._cancelled_by_us(late):
+                raise self.lease.loss() from late
+            raise
+        if self._cancelled_by_us(error):
+            raise self.lease.loss() from error
+
+    def _cancelled_by_us(self, error: BaseException | None) -> bool:
+        return (
+            isinstance(error, asyncio.CancelledError)
+            and self._cancelling is not None
+            and self._cancelling.was_ours()
+        )
+
+    def _leave(self, error: BaseException | None) -> Steps[None]:
+        """Give the lease back. The body's own exception wins over all we have to say."""
+        if self.lease.ended:
+            return
+        try:
+            yield from self.lease.give_back()
+        except LockUnavailable as unconfirmed:
+            # The work is done, and was done under the lock: to fail it now would be untrue.
+            logger.warning("%s", unconfirmed)
+        except LockLost as loss:
+            if error is None:
+                raise
+            error.add_note(str(loss))
+
+
+class Cancelling:
+    """Cancel the running task when the lease is lost, as asyncio.timeout() does at its time."""
+
+    def __init__(self, lease: Lease) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._before = task.cancelling()
+        self._done = False
+        lease.lost.call_when_over(lambda: loop.call_soon_threadsafe(self._cancel, lease))
+
+    def _cancel(self, lease: Lease) -> None:
+        if lease.lost.is_set() and not lease.ended:
+            self._done = True
+            self._task.cancel(f"The lock {lease.name!r} was lost.")
+
+    def was_ours(self) -> bool:
+        """Whether nobody but us has cancelled the task; our own request is taken back."""
+        return self._done and self._task.uncancel() <= self._before
+
+
+_open: contextvars.ContextVar[tuple[tuple[Lock, Section], ...]] = contextvars.ContextVar(
+    "redis_atomic_open_sections", default=()
+)
+
+
+def remember(lock: Lock, section: Section) -> None:
+    """For a ``with`` statement on a definition, which many threads and tasks may share."""
+    _open.set((*_open.get(), (lock, section)))
+
+
+def recall(lock: Lock) -> Section:
+    """The innermost section of this definition that was entered in this context."""
+    entries = _open.get()
+    for index in reversed(range(len(entries))):
+        if entries[index][0] is lock:
+            _open.set(entries[:index] + entries[index + 1 :])
+            return entries[index][1]
+    raise LockNotOwned(
+        "The section was not entered in this context. To acquire in one thread or task and "
+        "give back in another, use acquire() and release()."
+    )
