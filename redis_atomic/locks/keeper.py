@@ -24,7 +24,7 @@ from ..client.pipeline import Pipeline
 from ..exceptions import IndeterminateResult, NotExecuted, RedisAtomicError
 from ..scripting.script import Call
 from .lease import Lease
-from .waiting import Steps, adrive, drive
+from .steps import Steps, adrive, drive
 
 logger = logging.getLogger("redis_atomic.locks")
 

@@ -15,7 +15,6 @@ from asgiref.sync import iscoroutinefunction
 
 from ..client.connections import Client, client_for
 from ..client.execution import arun, run
-from ..conf import conf
 from ..exceptions import AlreadyHeld, LockBusy
 from ..signals import lock_acquired, lock_busy
 from . import keeper, protocol
@@ -29,14 +28,16 @@ from .options import (
     Seconds,
     flag,
     from_settings_or,
+    lock_settings,
     one_of,
     patience,
     seconds,
     whole_number,
 )
-from .protocol import Holder, Keys, LockInfo, Terms, Ticket
+from .protocol import Holder, Keys, LockInfo, Terms, Ticket, keys_of
 from .section import Section, recall, remember
-from .waiting import LISTENERS, Announce, Attempt, Grant, Steps, adrive, drive, to_the_end
+from .steps import Announce, Steps, adrive, drive, to_the_end
+from .waiting import TIMEOUT, Attempt, Grant
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,8 +46,6 @@ R = TypeVar("R")
 #: How many TTLs a lease is renewed for at most, unless ``max_hold`` says otherwise.
 MAX_HOLD_TTLS = 20
 
-#: No answer of Redis is waited for longer than this (seconds), whatever the alias allows.
-TIMEOUT = 5.0
 
 ADOPTED = re.compile(r"(\d+):(\d+):(d?)(q?):(.+)")
 
@@ -116,19 +115,21 @@ class Lock:
         return lease
 
     def _prepare(self, name: str) -> tuple[Lease, Attempt]:
-        keys, ttl = Keys(name, self.limit, self.kind), self._ttl()
-        client, waits = self._client(), self._waits()
+        client = self._client()
+        keys = keys_of(name, self.limit, self.kind)
         if self.limit == 1 and held_here(client, keys):
             raise AlreadyHeld(
                 f"The lock {name!r} is held here already: to wait for it would be to wait for "
                 "oneself. Use current_lease(), or release it first."
             )
-        ticket = Ticket(keys, self._terms(waits), protocol.new_token())
-        lease = self._lease(ticket, client, ttl)
-        listening = self._waiting() == "block"
-        return lease, Attempt(ticket, client, waits, ttl, self._wait(), self.fair, listening)
+        lease = self._lease(Ticket(keys, terms(client), protocol.new_token()), client)
+        attempt = Attempt(
+            lease.ticket, client, lease.ttl, self._wait(), self.fair, self._waiting() == "block"
+        )
+        return lease, attempt
 
-    def _lease(self, ticket: Ticket, client: Client, ttl: float) -> Lease:
+    def _lease(self, ticket: Ticket, client: Client) -> Lease:
+        ttl = self._ttl()
         max_hold = MAX_HOLD_TTLS * ttl if self.max_hold is None else self.max_hold
         return Lease(ticket, client, ttl=ttl, max_hold=max_hold, on_lost=self.on_lost)
 
@@ -171,12 +172,12 @@ class Lock:
         match = ADOPTED.fullmatch(text)
         if match is None:
             raise ValueError(f"adopt() takes what lease.detach() returned, not {text!r}.")
-        keys, ttl = Keys(lock_name(self.name), self.limit, self.kind), self._ttl()
+        client = self._client()
         fence, slot, doubt, queued, token = match.groups()
-        ticket = Ticket(keys, self._terms(self._waits()), token, bool(doubt), bool(queued), True)
-        lease = self._lease(ticket, self._client(), ttl)
+        ticket = Ticket(self._keys(), terms(client), token, bool(doubt), bool(queued), trace=True)
+        lease = self._lease(ticket, client)
         return lease, Grant(
-            int(fence), int(slot), lease.began, lease.began + protocol.valid_for(ttl)
+            int(fence), int(slot), lease.began, lease.began + protocol.valid_for(lease.ttl)
         )
 
     def _take_over(self, lease: Lease, grant: Grant) -> Steps[None]:
@@ -266,58 +267,46 @@ class Lock:
         The holder learns of it at its next renewal, and until then works on: only
         its fence keeps it from doing harm. Who waits is next.
         """
-        terms = self._terms(self._waits())
-        return tuple(
-            holder
-            for holder in self.info().holders
-            if run(self._client(), protocol.force(self._keys(), holder.token, terms))
-        )
+        client, taken = self._client(), []
+        for holder in self.info().holders:
+            if run(client, protocol.force(self._keys(), holder.token, terms(client))):
+                taken.append(holder)
+        return tuple(taken)
 
     async def aforce_release(self) -> tuple[Holder, ...]:
         """See force_release()."""
-        terms, taken = self._terms(self._waits()), []
+        client, taken = self._client(), []
         for holder in (await self.ainfo()).holders:
-            if await arun(self._client(), protocol.force(self._keys(), holder.token, terms)):
+            if await arun(client, protocol.force(self._keys(), holder.token, terms(client))):
                 taken.append(holder)
         return tuple(taken)
 
     # What the settings say, when it is needed
 
     def _keys(self) -> Keys:
-        return Keys(lock_name(self.name), self.limit, self.kind)
+        return keys_of(lock_name(self.name), self.limit, self.kind)
 
     def _client(self) -> Client:
-        return client_for(self._alias(), "locks", timeout=TIMEOUT)
-
-    def _waits(self) -> Client:
-        return client_for(self._alias(), "lock waits", timeout=TIMEOUT, max_connections=LISTENERS)
-
-    def _alias(self) -> str:
-        return self.cache or conf.LOCK_CACHE_ALIAS or conf.CACHE_ALIAS
-
-    def _terms(self, waits: Client) -> Terms:
-        # A waiter has to hear the end of its slice before the connection gives up.
-        timeout = waits.pool.connection_kwargs["socket_timeout"]
-        return Terms(
-            slice=min(protocol.SLICE, timeout / 2),
-            fence_memory=seconds("LOCK_FENCE_MEMORY", conf.LOCK_FENCE_MEMORY),
-            wakes=conf.LOCK_WAITING == "block",
-        )
+        return client_for(self.cache or lock_settings().alias, "locks", timeout=TIMEOUT)
 
     def _ttl(self) -> float:
-        if isinstance(self.ttl, FromSettings):
-            return seconds("LOCK_TTL", conf.LOCK_TTL, minimum=SHORTEST_TTL)
-        return self.ttl
+        return lock_settings().ttl if isinstance(self.ttl, FromSettings) else self.ttl
 
     def _wait(self) -> float:
-        return (
-            patience("LOCK_WAIT", conf.LOCK_WAIT)
-            if isinstance(self.wait, FromSettings)
-            else self.wait
-        )
+        return lock_settings().wait if isinstance(self.wait, FromSettings) else self.wait
 
     def _waiting(self) -> str:
-        return conf.LOCK_WAITING if isinstance(self.waiting, FromSettings) else self.waiting
+        return lock_settings().waiting if isinstance(self.waiting, FromSettings) else self.waiting
+
+
+def terms(client: Client) -> Terms:
+    """What the calls to this server have in common."""
+    settings = lock_settings()
+    # A waiter has to hear the end of its slice before its connection gives up.
+    timeout = client.pool.connection_kwargs["socket_timeout"]
+    return Terms(
+        min(protocol.SLICE, timeout / 2), settings.fence_memory, settings.waiting == "block"
+    )
 
 
 def redis_lock(

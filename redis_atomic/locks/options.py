@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from django.core.signals import setting_changed
+
+from ..conf import conf
 
 T = TypeVar("T")
 
@@ -89,3 +94,34 @@ def whole_number(name: str, value: int, lowest: int, highest: int) -> int:
     if not lowest <= value <= highest:
         raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}.")
     return value
+
+
+class LockSettings(NamedTuple):
+    """What the settings say about locks, checked. Times are seconds."""
+
+    alias: str
+    ttl: float
+    wait: float
+    waiting: str
+    fence_memory: float
+
+
+@functools.cache
+def lock_settings() -> LockSettings:
+    """Read at the first use, and again after a change: a lock asks five times for each acquire."""
+    return LockSettings(
+        alias=conf.LOCK_CACHE_ALIAS or conf.CACHE_ALIAS,
+        ttl=seconds("REDIS_ATOMIC['LOCK_TTL']", conf.LOCK_TTL, minimum=SHORTEST_TTL),
+        wait=patience("REDIS_ATOMIC['LOCK_WAIT']", conf.LOCK_WAIT),
+        waiting=one_of("REDIS_ATOMIC['LOCK_WAITING']", conf.LOCK_WAITING, "block", "poll"),
+        fence_memory=seconds("REDIS_ATOMIC['LOCK_FENCE_MEMORY']", conf.LOCK_FENCE_MEMORY),
+    )
+
+
+def forget_settings(*, setting: str = "REDIS_ATOMIC", **kwargs: object) -> None:
+    """Read them anew at the next use."""
+    if setting == "REDIS_ATOMIC":
+        lock_settings.cache_clear()
+
+
+setting_changed.connect(forget_settings, dispatch_uid="redis_atomic.locks")

@@ -16,11 +16,12 @@ inside KEY_PREFIX, and the readable name is the lock itself: GET and PTTL tell t
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,35 +82,34 @@ class LockInfo(NamedTuple):
     waiters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one lock, or of a semaphore of ``limit`` slots."""
 
-    name: str
-    limit: int = 1
-    kind: str = "lock"
-
-    @property
-    def base(self) -> str:
-        return f"{self.kind}:{{{self.name}}}"
-
-    def slot(self, index: int) -> PrefixedKey:
-        return PrefixedKey(self.base if index == 1 else f"{self.base}:{index}")
-
-    @property
-    def slots(self) -> Iterator[PrefixedKey]:
-        return (self.slot(index) for index in range(1, self.limit + 1))
-
-    @property
-    def queue(self) -> PrefixedKey:
-        return PrefixedKey(f"{self.base}:queue")
+    def __init__(self, name: str, limit: int = 1, kind: str = "lock") -> None:
+        self.name = name
+        self.base = base = f"{kind}:{{{name}}}"
+        others = [PrefixedKey(f"{base}:{number}") for number in range(2, limit + 1)]
+        self.slots = (PrefixedKey(base), *others)
+        self.queue = PrefixedKey(f"{base}:queue")
+        self._shared = (
+            PrefixedKey(f"{base}:fence"),
+            self.queue,
+            PrefixedKey(f"{base}:alive"),
+            *self.slots,
+        )
 
     def wake(self, token: str) -> PrefixedKey:
         return PrefixedKey(f"{self.base}:wake:{token}")
 
     def of(self, token: str) -> tuple[PrefixedKey, ...]:
-        fence, alive = PrefixedKey(f"{self.base}:fence"), PrefixedKey(f"{self.base}:alive")
-        return (self.wake(token), fence, self.queue, alive, *self.slots)
+        """What acquire and finish take."""
+        return (self.wake(token), *self._shared)
+
+
+@functools.lru_cache(maxsize=1024)
+def keys_of(name: str, limit: int = 1, kind: str = "lock") -> Keys:
+    """The same Keys, made once: a lock is mostly asked for again."""
+    return Keys(name, limit, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Ticket:
     def extend(self, fence: int, slot: int, ttl: float) -> Call[bool]:
         """Make the lease last at least ``ttl`` from now; false if it is gone."""
         args = (f"{fence}:{self.token}", milliseconds(ttl))
-        return Call(builtin("lock_extend"), (self.keys.slot(slot),), args, parse=bool)
+        return Call(builtin("lock_extend"), (self.keys.slots[slot - 1],), args, parse=bool)
 
     def listen(self, seconds: float) -> Call[object]:
         """Sleep until woken or the time is over. Whichever it was: ask again."""
@@ -235,8 +235,12 @@ def ttl_for(valid: float) -> float:
 
 def new_token() -> str:
     """A name that nobody else has, with the owner for people to read: ``host:pid:random``."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:40]
-    return f"{host}:{os.getpid()}:{secrets.token_hex(16)}"
+    return f"{_host()}:{os.getpid()}:{secrets.token_hex(16)}"
+
+
+@functools.cache
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:40]
 
 
 def owner_of(token: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import LockLost, LockNotOwned, LockUnavailable
 from .lease import Lease, enter_section, leave_section
-from .waiting import Steps, adrive, drive, to_the_end
+from .steps import Steps, adrive, drive, to_the_end
 
 if TYPE_CHECKING:
     from .lock import Lock

@@ -1,30 +1,20 @@
 """
-How to wait for a lock: one generator, driven by threads and by asyncio.
+How to wait for a lock: ask, and where it is held, sleep until it makes sense to ask again.
 
-What to do next is decided in generators that yield *steps*: ask Redis, listen for a
-wake-up, sleep, tell somebody. ``drive`` performs the steps in the calling thread,
-``adrive`` on the running event loop; they differ by ``await`` only.
+Redis is asked again after a lost reply, too, always with the same token: so a slot
+that was granted by the lost reply is found, and never a second one is taken.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-import os
 import random
-import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
-from django.dispatch import Signal
-
-from ..client.connections import Client
-from ..client.execution import arun, run
+from ..client.connections import Client, client_for
 from ..exceptions import (
     IndeterminateResult,
     LockBusy,
@@ -32,14 +22,13 @@ from ..exceptions import (
     NotExecuted,
     RedisAtomicError,
 )
-from ..scripting.script import Call
 from .protocol import BUSY, GRANT, HELD, Answer, Ticket, valid_for
+from .steps import LISTENERS, Ask, Listen, Sleep, Step, Steps
 
-T = TypeVar("T")
 logger = logging.getLogger("redis_atomic.locks")
 
-#: Waiters of this process that block on a connection at once; the others poll.
-LISTENERS = 32
+#: No answer of Redis is waited for longer than this (seconds), whatever the alias allows.
+TIMEOUT = 5.0
 
 #: A free-for-all poll, and a pause after trouble: "full jitter", so that nobody marches in step.
 POLL = (0.002, 0.050)
@@ -47,192 +36,6 @@ TROUBLE = (0.010, 0.100)
 
 #: A lost token is given back so often, and not later than this (seconds); then its TTLs do it.
 FINISH_TRIES, FINISH_TIME = 4, 2.0
-
-
-class Step(Protocol):
-    """Something to do that takes time."""
-
-    def perform(self) -> Any: ...
-    async def aperform(self) -> Any: ...
-
-
-Steps = Generator[Step, Any, T]
-
-
-def drive(steps: Steps[T]) -> T:
-    """Perform the steps in this thread; what they return or raise."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                outcome = step.perform()
-            except RedisAtomicError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-async def adrive(steps: Steps[T]) -> T:
-    """See drive()."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                outcome = await step.aperform()
-            except RedisAtomicError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """
-    Await it even while being cancelled, and only then be cancelled.
-
-    A request that is under way brings its answer in any case; to drop the answer
-    would be to doubt where there is no need.
-    """
-    task = asyncio.ensure_future(coroutine)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # seen: asyncio need not complain that nobody looked
-        raise cancelled
-    return task.result()
-
-
-@dataclass(slots=True)
-class Ask:
-    """Send a call about a ticket, and note on the ticket what became of it."""
-
-    client: Client
-    call: Call[Any]
-    ticket: Ticket
-
-    def perform(self) -> Any:
-        with _noted(self.ticket):
-            return run(self.client, self.call)
-
-    async def aperform(self) -> Any:
-        return await to_the_end(self._ask())
-
-    async def _ask(self) -> Any:
-        with _noted(self.ticket):
-            return await arun(self.client, self.call)
-
-
-@contextmanager
-def _noted(ticket: Ticket) -> Iterator[None]:
-    before = ticket.trace
-    ticket.trace = True
-    try:
-        yield
-    except NotExecuted:
-        ticket.trace = before
-        raise
-    except BaseException:  # an interrupted request may arrive as well as a lost one
-        ticket.doubt = True
-        raise
-
-
-@dataclass(slots=True)
-class Listen:
-    """Sleep on a connection until woken; NotExecuted where no connection is to be had."""
-
-    client: Client
-    call: Call[Any]
-
-    def perform(self) -> Any:
-        with _a_seat():
-            return run(self.client, self.call)
-
-    async def aperform(self) -> Any:
-        with _a_seat():
-            return await arun(self.client, self.call)
-
-
-_seats = threading.BoundedSemaphore(LISTENERS)
-
-
-def _new_seats() -> None:
-    global _seats
-    _seats = threading.BoundedSemaphore(LISTENERS)
-
-
-os.register_at_fork(after_in_child=_new_seats)  # the parent's waiters did not come along
-
-
-@contextmanager
-def _a_seat() -> Iterator[None]:
-    seats = _seats
-    if not seats.acquire(blocking=False):
-        raise NotExecuted("All connections for waiting are taken.")
-    try:
-        yield
-    finally:
-        seats.release()
-
-
-@dataclass(slots=True)
-class Sleep:
-    seconds: float
-
-    def perform(self) -> None:
-        time.sleep(self.seconds)
-
-    async def aperform(self) -> None:
-        await asyncio.sleep(self.seconds)
-
-
-@dataclass(slots=True)
-class Announce:
-    """Send a signal; a receiver that raises is logged by Django."""
-
-    signal: Signal
-    sender: Any
-    named: dict[str, Any]
-
-    def perform(self) -> None:
-        self.signal.send_robust(self.sender, **self.named)
-
-    async def aperform(self) -> None:
-        await self.signal.asend_robust(self.sender, **self.named)
-
-
-@dataclass(slots=True)
-class Notify:
-    """Call the user's function; what it raises is logged."""
-
-    function: Callable[[Any], Any]
-    about: Any
-
-    def perform(self) -> None:
-        function = self.function
-        if iscoroutinefunction(function):
-            function = async_to_sync(function)
-        try:
-            function(self.about)
-        except Exception:
-            logger.exception("%r failed for %r", self.function, self.about)
-
-    async def aperform(self) -> None:
-        try:
-            result = self.function(self.about)
-            if asyncio.iscoroutine(result):
-                await result
-        except Exception:
-            logger.exception("%r failed for %r", self.function, self.about)
 
 
 class Grant(NamedTuple):
@@ -256,7 +59,6 @@ class Attempt:
 
     ticket: Ticket
     client: Client
-    waits: Client
     ttl: float
     wait: float
     fair: bool = True
@@ -327,9 +129,13 @@ class Attempt:
             self.deaf = False
             yield Sleep(min(seconds, self._poll(answer)))
             return
+        # Connections of their own: no release ever waits for a connection that a waiter has.
+        waits = client_for(
+            self.client.alias, "lock waits", timeout=TIMEOUT, max_connections=LISTENERS
+        )
         try:
             # Only saves time: woken or not, even after an error, it is the answer that counts.
-            yield Listen(self.waits, self.ticket.listen(seconds))
+            yield Listen(waits, self.ticket.listen(seconds))
         except RedisAtomicError as error:
             self.deaf = True
             if not isinstance(error, IndeterminateResult):
