@@ -1,9 +1,9 @@
 -- Return a hash; where there is none, create it with these fields.
 -- keys: hash
--- args: ttl:int **fields:str
--- returns: list, empty where the hash was created
+-- args: ttl:int(0..) **fields:str
+-- returns: list
 --
--- ttl is 0 for none, and counts only where the hash is created.
+-- The reply is empty where the hash was created. ttl is 0 for none, and counts only where the hash is created.
 local fields = redis.call('HGETALL', KEYS[1])
 if #fields > 0 then
   return fields

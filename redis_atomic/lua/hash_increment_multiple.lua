@@ -1,10 +1,10 @@
 -- Add to several fields of a hash: to all, or to none.
 -- keys: hash
--- args: ttl:int count:int *fields:str *amounts:int
+-- args: ttl:int(0..) count:int(1..) *fields:str
 -- returns: list
 -- errors: NOTANINTEGER INTEGEROVERFLOW
 --
--- ttl is 0 for none. The fields come first, then as many amounts.
+-- ttl is 0 for none. After the fields come as many amounts.
 
 -- Is the sum, or an amount alone, an integer of 64 bits? In two parts, as doubles round.
 local function fits(a, b)

@@ -1,6 +1,6 @@
 -- Take a free slot of a lock, or a place in its queue.
 -- keys: wake fence queue alive *slots
--- args: token:str ttl:int(1..) queueing:bool alive:int(1..) queue_ttl:int(1..) grant:int(1..) fence_memory:int(1..) wakes:bool
+-- args: token:str ttl:int(1..) queueing:bool alive_for:int(1..) queue_ttl:int(1..) grant:int(1..) fence_memory:int(1..) wakes:bool
 -- returns: state:str number:int index:int
 --
 -- HELD fence slot | BUSY milliseconds-until-a-slot-may-be-free place-in-the-queue | FINISHED.

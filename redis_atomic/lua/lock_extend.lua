@@ -1,7 +1,7 @@
 -- Let a lease last at least so many milliseconds from now.
 -- keys: slot
 -- args: lease:str ttl:int(1..)
--- returns: extended:bool
+-- returns: bool
 --
 -- The lease is "fence:token", both: a token alone could have been granted anew, behind the
 -- back of its owner, after somebody else held the lock. Never shortens, never takes a free slot.

@@ -9,11 +9,13 @@
 -- A capital letter is a limit in shadow mode: it refuses nothing, and is charged when it has room.
 -- "charge" charges, "peek" only tells. A refusal writes nothing. Times are microseconds.
 --
+-- The terms are of each limit capacity, cost, then window and tick or unit and drain; after the
+-- last, for tests only, the time and the shortest TTL. The reply is allowed, now, and of each
+-- limit remaining, retry_after (-1: never), reset_after.
+--
 -- keys: *limits
--- args: kinds:str mode:str
--- args: *terms:int     of each limit capacity, cost, then window and tick or unit and drain;
---                      after the last, for tests only: the time, and the shortest TTL
--- returns: list        allowed, now, and of each limit remaining, retry_after (-1: never), reset_after
+-- args: kinds:str mode:str *terms:int
+-- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
 

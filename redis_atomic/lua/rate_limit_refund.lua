@@ -5,10 +5,12 @@
 -- which tick a window's units were recorded at, and how much of a bucket's may be left. Units
 -- of one tick are alike, so they need no names. See rate_limit.lua for the keys' contents.
 --
+-- The terms are of each limit end, cost, then window and tick or unit and drain; after the last,
+-- for tests only, the time. The reply is the units given back, of a bucket rounded down.
+--
 -- keys: *limits
--- args: kinds:str *terms:int    of each limit end, cost, then window and tick or unit and drain;
---                               after the last, for tests only: the time
--- returns: list                 the units given back, of each limit; of a bucket rounded down
+-- args: kinds:str *terms:int
+-- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
 

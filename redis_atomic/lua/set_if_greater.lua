@@ -1,5 +1,5 @@
 -- Store an integer that is greater than the stored one; a missing one is less than any.
--- keys: value
+-- keys: key
 -- args: value:int ttl:int?
 -- returns: stored:bool current:int?
 -- errors: NOTANINTEGER

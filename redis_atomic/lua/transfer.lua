@@ -1,5 +1,5 @@
 -- Move an amount from one counter to another, keeping a minimum; once for each request.
--- keys: source destination request?
+-- keys: source destination *request
 -- args: amount:int(1..) debit:int needed:str room:str request_ttl:int(1..)?
 -- returns: moved:bool source:int destination:int
 -- errors: NOTANINTEGER INTEGEROVERFLOW SAMEKEY REQUESTREUSED
