@@ -14,6 +14,7 @@ class RedisAtomicConfig(AppConfig):
     verbose_name = "Redis Atomic"
 
     def ready(self) -> None:
+        from . import checks  # noqa: F401  registered by being imported
         from .registry import scripts
 
         scripts.entries  # noqa: B018  read now, so that every process runs what was deployed

@@ -108,7 +108,7 @@ def _read(name: str, path: Path, *, builtin: bool = False) -> Script:
     try:
         signature = read_signature(source.decode(), name, str(path))
     except InvalidScript as error:
-        raise _Fault(Finding("head", error.message, "", error.line)) from error
+        raise _Fault(Finding("head", error.message, HEAD, error.line)) from error
     script = Script(
         name,
         source,
@@ -143,4 +143,5 @@ def _source(path: Path) -> bytes:
 
 
 RENAME = "Name it by letters, digits, '_' and '-', with one label before a dot at most."
+HEAD = "A head reads: -- keys: stock, -- args: amount:int(1..), -- returns: applied:bool left:int."
 READABLE = "Correct the path or permissions."

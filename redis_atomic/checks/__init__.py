@@ -1,0 +1,13 @@
+"""
+System checks: ``manage.py check``, and more with ``--deploy``. None asks a server.
+
+One function looks for one fault, under one id, with a hint that says what to type.
+``MEANINGS`` has a line for each id.
+"""
+
+from __future__ import annotations
+
+from . import caches, limits, scripts, settings
+from .problem import MEANINGS
+
+__all__ = ["MEANINGS", "caches", "limits", "scripts", "settings"]
