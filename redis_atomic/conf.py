@@ -68,6 +68,12 @@ class Settings:
 
     LEAN_CALLS = Setting(True)
 
+    def aliases(self) -> dict[str, str]:
+        """The cache aliases in use, by the setting that names each."""
+        names = ("CACHE_ALIAS", "RATE_LIMIT_CACHE_ALIAS", "LOCK_CACHE_ALIAS")
+        found = {name: getattr(self, name) for name in names}
+        return {name: alias for name, alias in found.items() if alias and isinstance(alias, str)}
+
     @classmethod
     def names(cls) -> list[str]:
         return [name for name, value in vars(cls).items() if isinstance(value, Setting)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,12 @@ from django.apps import apps
 from django.core.signals import setting_changed
 
 from .client.connections import client_for
+from .client.preload import preload
+from .client.preload_report import Report
 from .conf import conf
 from .dispatch import Operation
 from .exceptions import ScriptNotFound
+from .scripting.builtin import builtins
 from .scripting.discovery import Entry, discover
 from .scripting.script import Call, Script
 from .scripting.spelling import did_you_mean
@@ -81,6 +84,27 @@ class Registry:
         from .client.pipeline import Pipeline
 
         return Pipeline(client_for(cache or conf.CACHE_ALIAS), transaction=transaction)
+
+    def preload(
+        self, names: Sequence[str] = (), *, cache: str | None = None, load: bool = True
+    ) -> Report:
+        """
+        Load scripts on every node of every alias in use; the report tells how it went.
+
+        ``names``: only these; by default all, with those that ship with the
+        package. ``cache``: only this alias. ``load=False`` only looks. Raises
+        ScriptNotFound for an unknown name, ImproperlyConfigured for a cache that
+        is not one of django-redis.
+        """
+        entries = [self.entry(name) for name in names or self]
+        found = [entry.script for entry in entries if entry.script is not None]
+        found += [] if names else builtins()
+        faults = [entry.fault.told(entry.path) for entry in entries if entry.fault is not None]
+        aliases = [cache] if cache else dict.fromkeys(conf.aliases().values())
+        reports = [
+            each for alias in aliases for each in preload(client_for(alias), found, load=load)
+        ]
+        return Report(faults, reports)
 
     def reset(self, *, setting: str = "REDIS_ATOMIC", **kwargs: object) -> None:
         """Forget what was found, so that changed settings take effect (tests do that)."""

@@ -27,22 +27,15 @@ HARMLESS = frozenset(
 )
 
 
-def _used() -> dict[str, str]:
-    """Alias of each setting that names one."""
-    names = ("CACHE_ALIAS", "RATE_LIMIT_CACHE_ALIAS", "LOCK_CACHE_ALIAS")
-    found = {name: getattr(conf, name) for name in names}
-    return {name: alias for name, alias in found.items() if alias and isinstance(alias, str)}
-
-
 def _aliases() -> list[str]:
     """The aliases that we shall use and that there are, each once."""
-    return [alias for alias in dict.fromkeys(_used().values()) if alias in settings.CACHES]
+    return [alias for alias in dict.fromkeys(conf.aliases().values()) if alias in settings.CACHES]
 
 
 @check("E004")
 def missing_alias() -> Iterator[Problem]:
     """A setting names a cache that is not in CACHES."""
-    for name, alias in _used().items():
+    for name, alias in conf.aliases().items():
         if alias not in settings.CACHES:
             near = did_you_mean(alias, settings.CACHES)
             yield Problem(

@@ -25,8 +25,7 @@ def _advice(rule: str) -> Iterator[Problem]:
 
 
 def _problem(entry: Entry, finding: Finding) -> Problem:
-    where = entry.path if finding.line is None else f"{entry.path}:{finding.line}"
-    return Problem(f"{where}: {finding.message}", finding.hint)
+    return Problem(finding.told(entry.path), finding.hint)
 
 
 @check("E011")

@@ -51,6 +51,11 @@ class Finding:
     hint: str
     line: int | None = None
 
+    def told(self, path: str) -> str:
+        """``"/shop/lua/reserve.lua:3: …"``"""
+        where = path if self.line is None else f"{path}:{self.line}"
+        return f"{where}: {self.message}"
+
 
 def lint(script: Script) -> list[Finding]:
     """All findings of a script that has a signature, in order of their lines."""
