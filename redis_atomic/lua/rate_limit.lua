@@ -4,197 +4,188 @@
 -- unit of cost that counts, oldest first. A record is the tick it was charged at, modulo 2^24; a
 -- tick is a power of two of microseconds, long enough that a unit lives less than 2^23 of them, so
 -- that no record is mistaken for one of another turn. A token bucket ("b") is the moment it was
--- last charged and the backlog then, which drains steadily; both are whole numbers.
+-- last charged and its backlog then, which drains steadily; both are whole numbers.
 --
 -- A capital letter is a limit in shadow mode: it refuses nothing, and is charged when it has room.
--- "charge" charges, "peek" only tells. A refusal writes nothing. Times are microseconds.
+-- "charge" charges, "peek" only tells. A refusal writes nothing. Times are microseconds, but for
+-- the window: milliseconds, as PEXPIRE takes them.
 --
 -- The terms are of each limit capacity, cost, then window and tick or unit and drain; after the
 -- last, for tests only, the time and the shortest TTL. The reply is allowed, now, and of each
 -- limit remaining, retry_after (-1: never), reset_after.
+--
+-- Offsets go to Redis as text: it would write a number with 17 digits, which takes longer than all
+-- of the arithmetic here. Functions are few, as each is made anew at every call.
 --
 -- keys: *limits
 -- args: kinds:str mode:str *terms:int
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
+local FORMAT = '>I7I3I3I3' -- the newest record's whole tick, the ring's head, records and places
+local READ_AHEAD = '319' -- with the header come the records of all but large logs
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+local WINDOW, SHADOW_WINDOW, SHADOW_BUCKET = 119, 87, 66 -- w, W, B
+local terms = 4 * #KEYS + 2
 
-local kinds, charging, tests = ARGV[1], ARGV[2] == 'charge', 3 + 4 * #KEYS
-local now = tonumber(ARGV[tests])
+local now = ARGV[terms + 1]
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
+now = now + 0
 
--- SET and PEXPIRE take milliseconds: rounded up, so never 0, and as text, which is cheaper.
-local function ttl(microseconds)
-  return string.format('%.0f', math.max(math.ceil(microseconds / 1000), ARGV[tests + 1] or 0))
+-- How many ticks ago the record at this place of the ring was written.
+local function age(i, log, place, tick_now)
+  local at = HEADER + place * RECORD
+  local high, middle, low = string.byte(log, at + 1, at + RECORD)
+  if not low then
+    local record = redis.call('GETRANGE', KEYS[i], at .. '', at + RECORD - 1 .. '')
+    high, middle, low = string.byte(record, 1, RECORD)
+  end
+  return (tick_now - high * 65536 - middle * 256 - low) % TURN
 end
 
--- How many ticks ago the record at this place after the head was written.
-local function age(i, log, place)
-  local at = HEADER + (log.head + place) % log.size * RECORD
-  local high, middle, low = string.byte(redis.call('GETRANGE', KEYS[i], at, at + 2), 1, 3)
-  return (log.tick_now - high * 65536 - middle * 256 - low) % TURN
-end
-
--- How many records at the head have expired. In steady traffic it is none or one, so the search
--- gallops; it is never linear, as a refusal leaves the expired ones for the next call to find.
-local function expired(i, log)
-  if log.tick_now - log.newest >= log.life then
-    return log.used
-  end
-  local low, high, stride = 0, 0, 1
-  while high < log.used - 1 and age(i, log, high) >= log.life do
-    low, high, stride = high + 1, high + stride, stride * 2
-  end
-  high = math.min(high, log.used - 1)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if age(i, log, middle) >= log.life then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
-end
-
-local function read_window(i, capacity, cost, window, tick)
-  local log = { cost = cost, window = window, tick = tick, head = 0, size = 0, used = 0, newest = 0 }
-  -- A unit counts for at least a window: a tick more makes up for the one begun when it came.
-  log.life = math.ceil(window / tick) + (tick > 1 and 1 or 0)
-  local header = redis.call('GETRANGE', KEYS[i], 0, HEADER - 1)
-  if header ~= '' then
-    if #header < HEADER then
-      return nil
-    end
-    log.newest, log.head, log.used, log.size = struct.unpack('>I7I3I3I3', header)
-    if log.newest >= EXACT or log.used > log.size or log.head >= log.size then
-      return nil
-    end
-  end
-  -- When the server's clock steps back, this log's stands still.
-  log.tick_now = math.max(math.floor(now / tick), log.newest)
-  log.dead = expired(i, log)
-  log.live = log.used - log.dead
-  log.remaining = math.max(capacity - log.live, 0)
-  log.retry = 0
-  if cost > capacity then
-    log.retry = -1
-  elseif cost > log.remaining then
-    -- Enough has expired when the record at this place has.
-    local last = age(i, log, log.dead + log.live + cost - capacity - 1)
-    log.retry = (log.tick_now - last + log.life) * tick - now
-  end
-  log.reset = log.live > 0 and (log.newest + log.life) * tick - now or 0
-  return log
-end
-
--- The records that count, as text.
-local function live_records(i, log)
-  local first = (log.head + log.dead) % log.size
-  local ahead = math.min(log.live, log.size - first)
-  local from = HEADER + first * RECORD
-  local records = redis.call('GETRANGE', KEYS[i], from, from + ahead * RECORD - 1)
-  if ahead < log.live then
-    records = records .. redis.call('GETRANGE', KEYS[i], HEADER, HEADER + (log.live - ahead) * RECORD - 1)
-  end
-  return records
-end
-
-local function charge_window(i, log, capacity)
-  local used = log.live + log.cost
-  local records = string.rep(struct.pack('>I3', log.tick_now % TURN), log.cost)
-  if log.live > 0 and used <= log.size and log.size <= 4 * used + 32 then
-    local head = (log.head + log.dead) % log.size
-    local tail = (log.head + log.used) % log.size
-    local ahead = (log.size - tail) * RECORD
-    redis.call('SETRANGE', KEYS[i], 0, struct.pack('>I7I3I3I3', log.tick_now, head, used, log.size))
-    redis.call('SETRANGE', KEYS[i], HEADER + tail * RECORD, string.sub(records, 1, ahead))
-    if #records > ahead then
-      redis.call('SETRANGE', KEYS[i], HEADER, string.sub(records, ahead + 1))
-    end
-    redis.call('PEXPIRE', KEYS[i], ttl(log.window))
-  else
-    -- One SET takes exactly the memory it needs; growing a string in place takes up to twice that.
-    local size = math.max(used, math.min(capacity, math.max(8, math.ceil(1.5 * used))))
-    redis.call(
-      'SET',
-      KEYS[i],
-      struct.pack('>I7I3I3I3', log.tick_now, 0, used, size)
-        .. (log.live > 0 and live_records(i, log) or '')
-        .. records
-        .. string.rep('\0', (size - used) * RECORD),
-      'PX',
-      ttl(log.window)
-    )
-  end
-  log.remaining = capacity - used
-  log.reset = (log.tick_now + log.life) * log.tick - now
-end
-
-local function read_bucket(i, capacity, cost, unit, drain)
-  local bucket = { moment = now, backlog = 0, full = capacity * unit, charge = cost * unit, unit = unit, drain = drain, retry = 0 }
-  local state = redis.call('GET', KEYS[i])
-  if state then
-    if #state ~= 16 then
-      return nil
-    end
-    local moment, backlog = struct.unpack('>dd', state)
-    if not (moment < EXACT and moment % 1 == 0 and backlog < EXACT and backlog % 1 == 0) then
-      return nil
-    end
-    bucket.moment = math.max(now, moment)
-    bucket.backlog = math.max(backlog - (bucket.moment - moment) * drain, 0)
-  end
-  bucket.behind = bucket.moment - now
-  bucket.remaining = math.max(math.floor((bucket.full - bucket.backlog) / unit), 0)
-  if cost > capacity then
-    bucket.retry = -1
-  elseif cost > bucket.remaining then
-    bucket.retry = math.ceil((bucket.backlog + bucket.charge - bucket.full) / drain) + bucket.behind
-  end
-  bucket.reset = bucket.backlog > 0 and math.ceil(bucket.backlog / drain) + bucket.behind or 0
-  return bucket
-end
-
-local function charge_bucket(i, bucket)
-  local backlog = bucket.backlog + bucket.charge
-  local empty = math.ceil(backlog / bucket.drain)
-  redis.call('SET', KEYS[i], struct.pack('>dd', bucket.moment, backlog), 'PX', ttl(empty))
-  bucket.remaining = math.floor((bucket.full - backlog) / bucket.unit)
-  bucket.reset = empty + bucket.behind
-end
-
-local states, allowed = {}, true
+-- Read all.
+local states, reply, allowed = {}, { 0, now, 0, 0, 0 }, true
 for i = 1, #KEYS do
-  local kind = string.sub(kinds, i, i)
-  local read = string.lower(kind) == 'w' and read_window or read_bucket
-  local term = 4 * i - 1
-  local state = read(
-    i,
-    tonumber(ARGV[term]),
-    tonumber(ARGV[term + 1]),
-    tonumber(ARGV[term + 2]),
-    tonumber(ARGV[term + 3])
-  )
-  if not state then
+  local kind = string.byte(ARGV[1], i)
+  local capacity, cost = ARGV[4 * i - 1] + 0, ARGV[4 * i] + 0
+  local state, free, retry, reset
+  local foreign = false
+
+  if kind == WINDOW or kind == SHADOW_WINDOW then
+    local tick = ARGV[4 * i + 2] + 0
+    -- A unit counts for at least a window: a tick more makes up for the one begun when it came.
+    local life = ceil(ARGV[4 * i + 1] * 1000 / tick) + (tick > 1 and 1 or 0)
+    local tick_now = floor(now / tick)
+    local newest, head, used, size, dead = 0, 0, 0, 1, 0
+    local log = redis.call('GETRANGE', KEYS[i], '0', READ_AHEAD)
+    if log ~= '' then
+      if #log > HEADER then
+        newest, head, used, size = struct.unpack(FORMAT, log)
+      end
+      foreign = used == 0 or used > size or head >= size or newest >= EXACT
+      -- When the server's clock steps back, this log's stands still.
+      tick_now = max(tick_now, newest)
+    end
+    if foreign or tick_now - newest >= life then
+      dead = used
+    elseif age(i, log, head, tick_now) >= life then
+      -- Look for the oldest that counts by leaps and then by halves: mostly it is near, and it
+      -- must not take long where refusals, which write nothing, have left many to pass over.
+      local counts, leap = 1, 1
+      dead = 1
+      while counts < used - 1 and age(i, log, (head + counts) % size, tick_now) >= life do
+        dead, counts, leap = counts + 1, counts + leap, leap * 2
+      end
+      counts = min(counts, used - 1)
+      while dead < counts do
+        local middle = floor((dead + counts) / 2)
+        if age(i, log, (head + middle) % size, tick_now) >= life then
+          dead = middle + 1
+        else
+          counts = middle
+        end
+      end
+    end
+    head, used = (head + dead) % size, used - dead
+    free, retry = max(capacity - used, 0), 0
+    if cost > free and cost > 0 and cost <= capacity then
+      -- Enough has left when the record at this place has.
+      local last = (head + used + cost - capacity - 1) % size
+      retry = (tick_now - age(i, log, last, tick_now) + life) * tick - now
+    end
+    reset = used > 0 and (newest + life) * tick - now or 0
+    state = { tick_now, head, used, size, (tick_now + life) * tick - now }
+  else
+    local unit, drain = ARGV[4 * i + 1] + 0, ARGV[4 * i + 2] + 0
+    local moment, backlog = now, 0
+    local bucket = redis.call('GET', KEYS[i])
+    if bucket then
+      local before = -1
+      if #bucket == 16 then
+        before, backlog = struct.unpack('>dd', bucket)
+      end
+      foreign = not (before >= 0 and before < EXACT and backlog >= 0 and backlog < EXACT)
+      -- Here, too, time stands still until the server's clock has caught up.
+      moment = max(now, before)
+      backlog = max(backlog - (moment - before) * drain, 0)
+    end
+    local full, charged = capacity * unit, backlog + cost * unit
+    free, retry = max(floor((full - backlog) / unit), 0), 0
+    if cost > free and cost > 0 and cost <= capacity then
+      retry = ceil((charged - full) / drain) + moment - now
+    end
+    reset = backlog > 0 and ceil(backlog / drain) + moment - now or 0
+    state = { moment, charged, floor((full - charged) / unit), ceil(charged / drain) }
+  end
+
+  if foreign then
     return redis.error_reply('WRONGTYPE KEYS[' .. i .. '] holds something else than a rate limit')
+  elseif cost > capacity then
+    retry = -1
   end
   states[i] = state
-  allowed = allowed and (state.retry == 0 or kind ~= string.lower(kind))
+  reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = free, retry, reset
+  allowed = allowed and (retry == 0 or kind == SHADOW_WINDOW or kind == SHADOW_BUCKET)
 end
 
-local reply = { allowed and 1 or 0, now }
-for i, state in ipairs(states) do
-  local term = 4 * i - 1
-  if charging and allowed and state.retry == 0 and tonumber(ARGV[term + 1]) > 0 then
-    local charge = state.life and charge_window or charge_bucket
-    charge(i, state, tonumber(ARGV[term]))
+if not allowed then
+  return reply
+end
+reply[1] = 1
+if ARGV[2] == 'peek' then
+  return reply
+end
+
+-- Write all, but limits in shadow mode that have no room.
+for i = 1, #KEYS do
+  local capacity, cost = ARGV[4 * i - 1] + 0, ARGV[4 * i] + 0
+  local kind = string.byte(ARGV[1], i)
+  if cost == 0 or reply[3 * i + 1] ~= 0 then
+    -- Nothing to charge.
+  elseif kind == WINDOW or kind == SHADOW_WINDOW then
+    local tick_now, head, live, size, ends = unpack(states[i])
+    local used, ttl = live + cost, ARGV[terms + 2] or ARGV[4 * i + 1]
+    local record = struct.pack('>I3', tick_now % TURN)
+    if live > 0 and used <= size and size <= 4 * used + 32 then
+      local tail = (head + live) % size
+      local ahead = min(cost, size - tail)
+      local at = HEADER + tail * RECORD .. ''
+      redis.call('SETRANGE', KEYS[i], '0', struct.pack(FORMAT, tick_now, head, used, size))
+      redis.call('SETRANGE', KEYS[i], at, ahead == 1 and record or string.rep(record, ahead))
+      if ahead < cost then
+        redis.call('SETRANGE', KEYS[i], HEADER .. '', string.rep(record, cost - ahead))
+      end
+      redis.call('PEXPIRE', KEYS[i], ttl)
+    else
+      -- One SET takes exactly the memory it needs; growing in place takes up to twice as much.
+      local room = max(used, min(capacity, max(8, ceil(1.5 * used))))
+      local ahead = min(live, size - head)
+      local at = HEADER + head * RECORD
+      local old, wrapped = '', ''
+      if live > 0 then
+        old = redis.call('GETRANGE', KEYS[i], at .. '', at + ahead * RECORD - 1 .. '')
+      end
+      if ahead < live then
+        local stop = HEADER + (live - ahead) * RECORD - 1 .. ''
+        wrapped = redis.call('GETRANGE', KEYS[i], HEADER .. '', stop)
+      end
+      local log = struct.pack(FORMAT, tick_now, 0, used, room)
+        .. old
+        .. wrapped
+        .. string.rep(record, cost)
+        .. string.rep('\0', (room - used) * RECORD)
+      redis.call('SET', KEYS[i], log, 'PX', ttl)
+    end
+    reply[3 * i], reply[3 * i + 2] = capacity - used, ends
+  else
+    local moment, charged, free, empty = unpack(states[i])
+    -- Rounded up, so never 0.
+    local ttl = ARGV[terms + 2] or ceil(empty / 1000) .. ''
+    redis.call('SET', KEYS[i], struct.pack('>dd', moment, charged), 'PX', ttl)
+    reply[3 * i], reply[3 * i + 2] = free, empty + moment - now
   end
-  reply[3 * i] = state.remaining
-  reply[3 * i + 1] = state.retry
-  reply[3 * i + 2] = state.reset
 end
 return reply

@@ -69,7 +69,7 @@ local function read_window(i, stop, cost, window, tick)
       return nil
     end
   end
-  log.life = math.ceil(window / tick) + (tick > 1 and 1 or 0)
+  log.life = math.ceil(window * 1000 / tick) + (tick > 1 and 1 or 0)
   log.age = log.newest - (stop / tick - log.life)
   log.left = now >= stop
   return log
@@ -120,8 +120,7 @@ end
 local function refund_bucket(i, bucket)
   local backlog = bucket.backlog - bucket.charge
   if backlog > 0 and bucket.charge > 0 then
-    local ttl = string.format('%.0f', math.ceil(backlog / bucket.drain / 1000))
-    redis.call('SET', KEYS[i], struct.pack('>dd', bucket.moment, backlog), 'PX', ttl)
+    redis.call('SET', KEYS[i], struct.pack('>dd', bucket.moment, backlog), 'KEEPTTL')
   elseif bucket.charge > 0 then
     redis.call('DEL', KEYS[i])
   end

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..scripting.builtin import builtin
 from ..scripting.script import Call, PrefixedKey
 from .limit import Charge, Decision, Limit, LimitState, Receipt
-from .rate import SECOND, Rate
+from .rate import MILLISECOND, SECOND, Rate
 
 #: Changes with the keys' contents, so that two releases never misread each other's.
 FORMAT = "rl1"
@@ -140,7 +140,8 @@ def _kind(charge: Charge) -> str:
 
 def _terms(charge: Charge) -> tuple[int, int]:
     if charge.limit.algorithm == "sliding_window":
-        return charge.rate.window, tick_of(charge.rate.window)
+        window = charge.rate.window
+        return window // MILLISECOND, tick_of(window)
     return unit_and_drain(charge.rate)
 
 

@@ -181,11 +181,11 @@ def check_identity(identity: object) -> None:
         )
 
 
-def check_timeout(timeout: object) -> float:
+def check_timeout(timeout: Any) -> float:
     """Return the seconds; ValueError unless they are a finite number of 0 or more."""
-    if isinstance(timeout, int | float) and not isinstance(timeout, bool):
-        if math.isfinite(timeout) and timeout >= 0:
-            return timeout
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if number and math.isfinite(timeout) and timeout >= 0:
+        return float(timeout)
     raise ValueError(f"timeout is a number of seconds, 0 or more, not {timeout!r}.")
 
 
