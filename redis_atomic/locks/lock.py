@@ -138,12 +138,12 @@ class Lock:
             grant = yield from attempt.acquire()
         except LockBusy:
             yield from lease.abandon()
-            yield Announce(lock_busy, type(self), {"name": lease.name, "waited": attempt.waited})
+            yield Announce(lock_busy, Lease, {"name": lease.name, "waited": attempt.waited})
             raise
         lease.note_grant(grant, attempt.waited)
         yield Announce(
             lock_acquired,
-            type(self),
+            Lease,
             {"name": lease.name, "lease": lease, "waited": lease.waited},
         )
 
