@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -19,18 +20,9 @@ LOCK = "tests:lock:{a}"
 
 def in_thread(function):
     """Run it in another thread and return what it returns or raises."""
-    outcome = []
-
-    def run():
-        try:
-            outcome.append(function())
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
-    return outcome[0]
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(function)
+        return future.exception(30) or future.result()
 
 
 def held_elsewhere(name="a", **options):
@@ -420,7 +412,7 @@ def test_an_unfair_lock_never_stands_in_the_queue(server_client):
 
 @pytest.mark.parametrize("ttl", [0, -1, 0.01, math.nan, math.inf, timedelta(0), timedelta(-1)])
 def test_a_ttl_out_of_range_is_refused_when_defined(ttl):
-    with pytest.raises(ValueError, match="ttl must be a finite number of seconds, at least 0.1"):
+    with pytest.raises(ValueError, match="ttl must be a finite number of seconds, at least"):
         redis_lock("a", ttl=ttl)
 
 
@@ -483,7 +475,7 @@ def test_generators_are_refused_with_a_word_of_advice():
         yield 1
 
     for function in (items, aitems):
-        with pytest.raises(TypeError, match="is a generator.*Use `with` inside"):
+        with pytest.raises(TypeError, match=r"is a generator.*Use `with` inside"):
             redis_lock("a")(function)
 
 

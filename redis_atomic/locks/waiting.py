@@ -63,9 +63,12 @@ class Attempt:
     wait: float
     fair: bool = True
     listening: bool = True
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(init=False)
     troubled: float | None = field(default=None, init=False)  # since when nobody answers
     deaf: bool = field(default=False, init=False)  # the last listening failed
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic()
 
     @property
     def waited(self) -> float:
