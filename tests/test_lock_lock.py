@@ -426,7 +426,7 @@ def test_a_ttl_that_is_no_time_is_refused_when_defined(ttl):
     ("wait", "error"), [(None, TypeError), (True, TypeError), ("5", TypeError)]
 )
 def test_a_wait_that_is_no_time_is_refused_and_told_how(wait, error):
-    with pytest.raises(error, match="wait must be seconds.*For one try give 0"):
+    with pytest.raises(error, match=r"wait must be seconds.*For one try give 0"):
         redis_lock("a", wait=wait)
 
 

@@ -270,14 +270,16 @@ def test_a_fair_waiter_queues_from_the_start(clock):
 def test_giving_back_is_tried_a_few_times(clock):
     ticket = Ticket(Keys("a"), Terms(), "me", trace=True)
     steps, asked = finish(ticket, client_for("default"), 10), 0
-    step = next(steps)
-    with pytest.raises(StopIteration) as stop:
+
+    def all_lost():
+        nonlocal asked
+        step = next(steps)
         while True:
-            if isinstance(step, Ask):
-                asked += 1
-                step = steps.throw(LOST)
-            else:
-                step = steps.send(None)
+            asked += isinstance(step, Ask)
+            step = steps.throw(LOST) if isinstance(step, Ask) else steps.send(None)
+
+    with pytest.raises(StopIteration) as stop:
+        all_lost()
     assert stop.value.value is None
     assert asked == waiting.FINISH_TRIES
 

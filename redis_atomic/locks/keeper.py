@@ -36,7 +36,7 @@ TIMEOUT = 1.0
 AGAIN = 0.5
 
 #: Leases that are due so soon are renewed in the same trip (seconds).
-TOGETHER = 0.02
+TOGETHER = 0.05
 
 
 @dataclass(slots=True)

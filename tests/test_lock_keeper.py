@@ -1,0 +1,334 @@
+"""What keeps a lease alive, what ends it, and how those are told who rely on it."""
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+import weakref
+
+import pytest
+
+from redis_atomic.exceptions import LockLost
+from redis_atomic.locks import keeper
+from redis_atomic.locks.lease import current_lease
+from redis_atomic.locks.lock import redis_lock, redis_semaphore
+from redis_atomic.signals import lock_lost
+
+LOCK = "tests:lock:{a}"
+
+
+def until(condition, seconds=10.0):
+    """Wait for it; false if it does not come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+async def auntil(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.005)
+    return True
+
+
+# Renewal
+
+
+def test_a_lease_outlives_its_ttl_while_it_is_used(server_client):
+    with redis_lock("a", ttl=0.3) as lease:
+        fence = lease.fence
+        assert not lease.lost.wait(1.0)
+        lease.check()
+        assert server_client.get(LOCK).startswith(str(fence).encode())
+    assert not server_client.exists(LOCK)
+
+
+async def test_on_asyncio_too(server_client):
+    async with redis_lock("a", ttl=0.3) as lease:
+        await asyncio.sleep(1.0)
+        lease.check()
+        assert server_client.exists(LOCK)
+    assert not server_client.exists(LOCK)
+
+
+def test_a_busy_thread_is_renewed_all_the_same():
+    with redis_lock("a", ttl=0.5) as lease:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            sum(range(1000))
+        lease.check()
+
+
+def test_many_leases_are_renewed_in_one_trip(server_client):
+    lock = redis_semaphore("s", 50, ttl=3)
+    leases = [lock.acquire() for _ in range(50)]
+    server_client.config_resetstat()
+    start = time.monotonic()
+    assert until(lambda: all(lease.lost.deadline > start + 2.97 for lease in leases))
+    after = server_client.info("commandstats")
+    # A script's first use in a trip travels as EVAL: there are as many trips as these.
+    assert after["cmdstat_eval"]["calls"] <= 10
+    for lease in leases:
+        lease.release()
+
+
+def test_it_is_renewed_no_longer_than_max_hold(server_client):
+    began = time.monotonic()
+    lease = redis_lock("a", ttl=0.3, max_hold=0.9).acquire()
+    assert lease.lost.wait(10)
+    assert 0.6 < time.monotonic() - began < 3
+    with pytest.raises(LockLost, match=r"max_hold of 0\.9 s"):
+        lease.check()
+    assert until(lambda: not server_client.exists(LOCK))
+
+
+def test_it_is_renewed_no_longer_than_somebody_refers_to_it(server_client):
+    lease = redis_lock("a", ttl=0.3).acquire()
+    reference = weakref.ref(lease)
+    del lease
+    gc.collect()
+    assert reference() is None
+    assert until(lambda: not server_client.exists(LOCK), 3)
+
+
+def test_a_released_lease_is_renewed_no_more(server_client):
+    lease = redis_lock("a", ttl=0.3).acquire()
+    lease.release()
+    assert lease.next_event(0) <= lease.next_event(1e12)
+    assert lease not in keeper._threads.current()
+    time.sleep(0.4)
+    assert not server_client.exists(LOCK)
+    assert not lease.lost.is_set()
+
+
+def test_the_thread_ends_when_there_is_nothing_to_keep():
+    with redis_lock("a", ttl=0.3):
+        assert keeper._threads._thread.daemon
+    assert until(lambda: keeper._threads._thread is None)
+    with redis_lock("a", ttl=0.3) as lease:
+        assert not lease.lost.wait(0.6)
+
+
+def test_a_long_lease_does_not_hide_a_short_one():
+    with redis_lock("long", ttl=30), redis_lock("short", ttl=0.3) as lease:
+        assert not lease.lost.wait(0.8)
+
+
+async def test_on_asyncio_nothing_is_left_behind():
+    async with redis_lock("a", ttl=0.3):
+        await asyncio.sleep(0.5)
+    assert len(asyncio.all_tasks()) == 1
+
+
+def test_each_event_loop_has_a_keeper_and_closed_ones_are_forgotten():
+    async def hold():
+        async with redis_lock("a", ttl=0.2) as lease:
+            await asyncio.sleep(0.4)
+            lease.check()
+
+    for _ in range(3):
+        asyncio.run(hold())
+    assert len([loop for loop in keeper._loops if loop.is_closed()]) <= 1
+
+
+# Loss
+
+
+@pytest.fixture
+def heard():
+    events = []
+
+    def receive(sender, name, lease, held, **kwargs):
+        events.append((name, lease, held))
+
+    lock_lost.connect(receive)
+    yield events
+    lock_lost.disconnect(receive)
+
+
+def test_a_stolen_lock_is_noticed_and_told_once(server_client, heard, caplog):
+    told = []
+    lease = redis_lock("a", ttl=0.6, on_lost=told.append).acquire()
+    server_client.set(LOCK, "a thief", px=5000)
+    assert lease.lost.wait(5)
+    assert until(lambda: told and heard)
+    with pytest.raises(LockLost):
+        lease.release()
+    assert told == [lease]
+    assert [(name, lost) for name, lost, _ in heard] == [("a", lease)]
+    assert 0 < heard[0][2] < 5
+    assert "'a' was lost" in caplog.text
+    assert server_client.get(LOCK) == b"a thief"
+
+
+def test_other_leases_live_on(server_client):
+    def slow(lease):
+        time.sleep(1)
+        raise RuntimeError("and loud")
+
+    with redis_lock("b", ttl=0.3) as other:
+        lease = redis_lock("a", ttl=0.3, on_lost=slow).acquire()
+        server_client.delete(LOCK)
+        assert lease.lost.wait(5)
+        assert not other.lost.wait(0.8)
+        other.check()
+
+
+def test_the_end_of_a_section_tells_of_a_loss(server_client):
+    with pytest.raises(LockLost, match="given back"), redis_lock("a"):
+        server_client.delete(LOCK)
+
+
+async def test_the_end_of_an_asyncio_section_too(server_client):
+    with pytest.raises(LockLost, match="given back"):
+        async with redis_lock("a"):
+            server_client.delete(LOCK)
+
+
+def test_the_bodys_own_exception_wins_and_bears_a_note(server_client):
+    @redis_lock("a")
+    def work():
+        server_client.delete(LOCK)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError) as raised:
+        work()
+    assert "was lost" in raised.value.__notes__[0]
+
+
+async def test_on_asyncio_it_wins_too(server_client):
+    @redis_lock("a")
+    async def work():
+        server_client.delete(LOCK)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError) as raised:
+        await work()
+    assert "was lost" in raised.value.__notes__[0]
+
+
+def test_a_decorated_call_tells_of_a_loss(server_client):
+    @redis_lock("a")
+    def work():
+        server_client.delete(LOCK)
+
+    with pytest.raises(LockLost):
+        work()
+
+
+def test_check_tells_by_the_clock_alone(monkeypatch):
+    monkeypatch.setattr(keeper, "watch", lambda lease: None)  # as if it had been paused
+    lease = redis_lock("a", ttl=0.2).acquire()
+    lease.check()
+    time.sleep(0.2)
+    with pytest.raises(LockLost, match="its time ran out"):
+        lease.check()
+
+
+def test_on_lost_may_be_a_coroutine_function(server_client):
+    told = threading.Event()
+
+    async def tell(lease):
+        await asyncio.sleep(0)
+        told.set()
+
+    lease = redis_lock("a", ttl=0.3, on_lost=tell).acquire()
+    server_client.delete(LOCK)
+    assert told.wait(5)
+    assert lease.lost.is_set()
+
+
+async def test_on_lost_on_asyncio(server_client):
+    told = []
+
+    async def tell(lease):
+        await asyncio.sleep(0)
+        told.append(lease)
+
+    lease = await redis_lock("a", ttl=0.3, on_lost=tell).aacquire()
+    server_client.delete(LOCK)
+    assert await asyncio.wait_for(lease.lost, 5)
+    assert await auntil(lambda: told == [lease])
+
+
+async def test_the_body_is_cancelled_when_the_lock_is_lost(server_client):
+    async def work():
+        async with redis_lock("a", ttl=0.3, cancel_on_lost=True):
+            server_client.delete(LOCK)
+            await asyncio.sleep(30)
+            pytest.fail("the body went on")
+
+    with pytest.raises(LockLost) as raised:
+        await work()
+    assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+    assert asyncio.current_task().cancelling() == 0
+    await asyncio.sleep(0)  # nothing of the cancellation is left
+
+
+async def test_a_decorated_coroutine_is_cancelled_too(server_client):
+    @redis_lock("a", ttl=0.3, cancel_on_lost=True)
+    async def work():
+        server_client.delete(LOCK)
+        await current_lease().lost
+        await asyncio.sleep(30)
+
+    with pytest.raises(LockLost):
+        await work()
+
+
+async def test_somebody_elses_cancellation_stays_one(server_client):
+    started = asyncio.Event()
+
+    async def work():
+        async with redis_lock("a", cancel_on_lost=True):
+            started.set()
+            await asyncio.sleep(30)
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not server_client.exists(LOCK)
+
+
+async def test_without_being_asked_nobody_is_cancelled(server_client):
+    reached = []
+
+    async def work():
+        async with redis_lock("a", ttl=0.3) as lease:
+            server_client.delete(LOCK)
+            await lease.lost
+            await asyncio.sleep(0.05)
+            reached.append("the end")
+
+    with pytest.raises(LockLost):
+        await work()
+    assert reached
+
+
+# The keeper in trouble
+
+
+def test_an_unexpected_error_is_logged_and_the_keeper_goes_on(monkeypatch, caplog):
+    real, failed = keeper.renew, []
+
+    def once_broken(leases):
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("a bug")
+        return real(leases)
+
+    monkeypatch.setattr(keeper, "renew", once_broken)
+    monkeypatch.setattr(keeper, "AGAIN", 0.05)
+    caplog.set_level(logging.ERROR, "redis_atomic.locks")
+    with redis_lock("a", ttl=0.6) as lease:
+        assert not lease.lost.wait(1.2)
+    assert failed
+    assert "it goes on" in caplog.text
