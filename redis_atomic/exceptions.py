@@ -157,7 +157,15 @@ class LockError(RedisAtomicError):
 
 
 class LockBusy(LockError, TimeoutError):
-    """Somebody else held the lock for as long as we were willing to wait."""
+    """
+    Somebody else held the lock for as long as we were willing to wait.
+
+    ``retry_after`` is for how many seconds more that holder's TTL runs.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class LockUnavailable(LockError, ConnectionError):

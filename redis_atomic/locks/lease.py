@@ -33,6 +33,7 @@ from .loss import Loss
 from .options import Seconds, seconds
 from .protocol import Keys, Ticket, ttl_for, valid_for
 from .steps import Announce, Ask, Notify, Sleep, Steps, adrive, drive
+from .transactions import Hold
 from .waiting import Grant, finish
 
 logger = logging.getLogger("redis_atomic.locks")
@@ -73,6 +74,7 @@ class Lease:
         self.began = time.monotonic()  # before the grant: when it was first asked for
         self.renew_at = float("inf")
         self.ended = ""  # how: "released", "detached", …
+        self.hold: Hold | None = None  # where it has a transaction to wait for
 
     @property
     def name(self) -> str:
@@ -222,18 +224,33 @@ class Lease:
         """
         Give the lock back; the first who waits has it at once.
 
+        A lock acquired in a transaction is given back when that has ended.
         Raises LockLost if it was lost before, LockNotOwned if it was given back
         already, LockUnavailable if nobody answered (it then ends with its TTL).
         In a forked child it does nothing but warn: the lock is the parent's.
         """
-        drive(self.give_back())
+        drive(self.leave())
 
     async def arelease(self) -> None:
         """See release()."""
-        await adrive(self.give_back())
+        await adrive(self.leave())
+
+    @property
+    def awaits_transaction(self) -> bool:
+        """Whether it has been given back, but for the transaction that it has to wait for."""
+        return self.hold is not None and self.hold.awaits_transaction
+
+    def leave(self) -> Steps[None]:
+        """The steps of release()."""
+        if self.awaits_transaction:
+            raise LockNotOwned(f"The lock {self.name!r} is left to its transaction already.")
+        if self.hold is None or self.pid != os.getpid() or self.hold.leave():
+            yield from self.give_back()
+        else:
+            self.check()
 
     def give_back(self) -> Steps[None]:
-        """The steps of release()."""
+        """Give it back now."""
         if self.pid != os.getpid():
             logger.warning("The lock %r is process %d's; not released", self.name, self.pid)
             return

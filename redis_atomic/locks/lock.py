@@ -7,6 +7,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, cast
@@ -15,7 +16,7 @@ from asgiref.sync import iscoroutinefunction
 
 from ..client.connections import Client, client_for
 from ..client.execution import arun, run
-from ..exceptions import AlreadyHeld, LockBusy
+from ..exceptions import AlreadyHeld, LockBusy, LockUnavailable
 from ..signals import lock_acquired, lock_busy
 from . import keeper, protocol
 from .lease import Lease, held_here
@@ -34,9 +35,11 @@ from .options import (
     seconds,
     whole_number,
 )
+from .policies import OnBusy, OnError, check_callable, instead_of, on_busy_policy, on_error_policy
 from .protocol import Holder, Keys, LockInfo, Terms, Ticket, keys_of
 from .section import Section, recall, remember
 from .steps import Announce, Steps, adrive, drive, to_the_end
+from .transactions import Hold, in_transaction
 from .waiting import TIMEOUT, Attempt, Grant
 
 P = ParamSpec("P")
@@ -66,8 +69,8 @@ class Lock:
     fair: bool
     waiting: Literal["block", "poll"] | FromSettings
     max_hold: float | None
-    on_busy: Any
-    on_error: Any
+    on_busy: OnBusy
+    on_error: OnError
     on_lost: Callable[[Lease], Any] | None
     cancel_on_lost: bool
     transaction: Literal["defer", "ignore"]
@@ -86,14 +89,35 @@ class Lock:
         when Redis could not tell, AlreadyHeld when this thread or task holds it.
         A lease that is neither released nor referred to ends with its TTL.
         """
-        return self.acquire_named(lock_name(self.name))
+        return self.acquire_named(self._written_name())
 
     async def aacquire(self) -> Lease:
         """See acquire()."""
-        return await self.aacquire_named(lock_name(self.name))
+        return await self.aacquire_named(self._written_name())
 
     def acquire_named(self, name: str) -> Lease:
         """See acquire(); for a name that was made of a template."""
+        deferring = self._deferring()  # raises, if at all, before anything is sent
+        lease = self._left_to_transaction(name) or self._acquire_anew(name)
+        self._enter(lease, deferring)
+        return lease
+
+    def _deferring(self) -> bool:
+        return self.transaction == "defer" and in_transaction(self.using)
+
+    def _left_to_transaction(self, name: str) -> Lease | None:
+        """The lease that a transaction of this thread keeps: it may use it again."""
+        lease = held_here(self._client(), keys_of(name, self.limit, self.kind))
+        return lease if lease is not None and lease.awaits_transaction else None
+
+    def _enter(self, lease: Lease, deferring: bool) -> None:
+        if deferring:
+            lease.hold = lease.hold or Hold(lambda: drive(lease.give_back()))
+            lease.hold.await_commit(self.using)
+        if lease.hold is not None:
+            lease.hold.enter()
+
+    def _acquire_anew(self, name: str) -> Lease:
         lease, attempt = self._prepare(name)
         keeper.watch(lease)  # before anything is sent: no lease is ever without a keeper
         try:
@@ -156,9 +180,11 @@ class Lock:
         It is extended to this definition's TTL. Raises ValueError for a text that
         is none, LockLost if the lock is somebody else's by now, LockUnavailable.
         """
+        deferring = self._deferring()
         lease, grant = self._adopted(text)
         keeper.watch(lease)
         drive(self._take_over(lease, grant))
+        self._enter(lease, deferring)
         return lease
 
     async def aadopt(self, text: str) -> Lease:
@@ -190,7 +216,7 @@ class Lock:
     # A section
 
     def __enter__(self) -> Lease:
-        section = Section(self, lock_name(self.name))
+        section = Section(self, self._written_name())
         if self.cancel_on_lost:
             raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
         lease = section.__enter__()
@@ -206,7 +232,7 @@ class Lock:
         recall(self).__exit__(kind, error, tb)
 
     async def __aenter__(self) -> Lease:
-        section = Section(self, lock_name(self.name))
+        section = Section(self, self._written_name())
         lease = await section.__aenter__()
         remember(self, section)
         return lease
@@ -222,20 +248,32 @@ class Lock:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Run each call of the function, or coroutine function, under the lock."""
         self._refuse_what_cannot_be_decorated(function)
+        check_callable(self.on_busy, function)
         name_of = bind_template(self.name, function)
         if iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
-                async with Section(self, name_of(args, kwargs)):
-                    return await cast(Any, function)(*args, **kwargs)
+                call: Callable[..., Any] = function
+                async with AsyncExitStack() as stack:
+                    try:
+                        await stack.enter_async_context(Section(self, name_of(args, kwargs)))
+                    except (LockBusy, LockUnavailable) as error:
+                        call = instead_of(function, error, self.on_busy, self.on_error)
+                    result = call(*args, **kwargs)
+                    return await result if inspect.isawaitable(result) else result
 
             return cast(Callable[P, R], awaiting)
 
         @functools.wraps(function)
         def calling(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Section(self, name_of(args, kwargs)):
-                return function(*args, **kwargs)
+            call: Callable[..., R] = function
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(Section(self, name_of(args, kwargs)))
+                except (LockBusy, LockUnavailable) as error:
+                    call = instead_of(function, error, self.on_busy, self.on_error)
+                return call(*args, **kwargs)
 
         return calling
 
@@ -283,6 +321,15 @@ class Lock:
 
     # What the settings say, when it is needed
 
+    def _written_name(self) -> str:
+        """The name where no function gives it, nor could be skipped or replaced."""
+        if (self.on_busy, self.on_error) != ("raise", "raise"):
+            raise TypeError(
+                "on_busy and on_error are for decorated functions. Around a `with` block, or an "
+                "acquire(), catch LockBusy and LockUnavailable."
+            )
+        return lock_name(self.name)
+
     def _keys(self) -> Keys:
         return keys_of(lock_name(self.name), self.limit, self.kind)
 
@@ -317,8 +364,8 @@ def redis_lock(
     fair: bool = True,
     waiting: Literal["block", "poll"] | FromSettings = FROM_SETTINGS,
     max_hold: Seconds | None = None,
-    on_busy: Any = "raise",
-    on_error: Any = "raise",
+    on_busy: OnBusy = "raise",
+    on_error: OnError = "raise",
     on_lost: Callable[[Lease], Any] | None = None,
     cancel_on_lost: bool = False,
     transaction: Literal["defer", "ignore"] = "defer",
@@ -342,12 +389,20 @@ def redis_lock(
     ``using`` has ended, "ignore" gives it back at the end of the section.
     ``cache``: the cache alias (setting LOCK_CACHE_ALIAS).
 
+    A decorated function need not raise when the lock is not to be had. ``on_busy``,
+    for LockBusy: "skip" returns None; 409, 423 or 503 is the status of a response
+    with Retry-After, for views; a function is called with the error and the
+    arguments instead. ``on_error``, for LockUnavailable: "skip", or "run" to call
+    the function without the lock.
+
     Raises TypeError and ValueError for arguments that cannot be meant.
     """
     if not isinstance(name, str):
         raise TypeError(f"A lock's name is a str, not {type(name).__name__}.")
     if on_lost is not None and not callable(on_lost):
         raise TypeError(f"on_lost must be a function that takes the lease, not {on_lost!r}.")
+    if using is not None and not isinstance(using, str):
+        raise TypeError(f"using must be the alias of a database, not {using!r}.")
     return Lock(
         name=name,
         ttl=from_settings_or(seconds, "ttl", ttl, minimum=SHORTEST_TTL),
@@ -355,8 +410,8 @@ def redis_lock(
         fair=flag("fair", fair),
         waiting=one_of("waiting", waiting, "block", "poll", FROM_SETTINGS),
         max_hold=None if max_hold is None else seconds("max_hold", max_hold),
-        on_busy=on_busy,
-        on_error=on_error,
+        on_busy=on_busy_policy(on_busy),
+        on_error=on_error_policy(on_error),
         on_lost=on_lost,
         cancel_on_lost=flag("cancel_on_lost", cancel_on_lost),
         transaction=one_of("transaction", transaction, "defer", "ignore"),

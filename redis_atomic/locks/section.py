@@ -72,10 +72,10 @@ class Section:
 
     def _leave(self, error: BaseException | None) -> Steps[None]:
         """Give the lease back. The body's own exception wins over all we have to say."""
-        if self.lease.ended:
+        if self.lease.ended or self.lease.awaits_transaction:
             return
         try:
-            yield from self.lease.give_back()
+            yield from self.lease.leave()
         except LockUnavailable as unconfirmed:
             # The work is done, and was done under the lock: to fail it now would be untrue.
             logger.warning("%s", unconfirmed)

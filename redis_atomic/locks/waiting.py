@@ -123,7 +123,8 @@ class Attempt:
         left = self.began + self.wait - time.monotonic()
         if left <= 0:
             raise LockBusy(
-                f"The lock {self._name!r} is held by somebody else; waited {self.waited:.2f} s."
+                f"The lock {self._name!r} is held by somebody else; waited {self.waited:.2f} s.",
+                retry_after=answer.number / 1000,
             )
         # When a holder's time ends all waiters know: the head of the queue shall be first.
         told = answer.number / 1000 + 0.001 + 0.005 * min(max(answer.place, 0), 20)
