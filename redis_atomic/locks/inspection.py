@@ -1,0 +1,127 @@
+"""Which locks of a server are held, by whom and for how long; and taking one away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..client.connections import Client, client_for
+from ..client.execution import run
+from ..conf import conf
+from ..scripting.script import Call, PrefixedKey
+from .lock import MAX_HOLD_TTLS
+from .options import seconds
+from .protocol import Holder, Keys, Terms, force, inspect
+from .waiting import TIMEOUT
+
+#: How many keys one SCAN looks at; it takes a server well below a millisecond.
+SCAN_COUNT = 1000
+
+KEY = re.compile(r"(lock|semaphore):\{([^{}]+)\}(?::(queue|\d+))?")
+GLOB = re.compile(r"([\\*?\[\]^-])")
+
+
+class LockState(NamedTuple):
+    """
+    A lock that somebody holds or waits for. Times are seconds.
+
+    ``kind`` is "lock" or "semaphore"; ``held`` says of each of the ``holders`` how
+    long it has been one; ``waiters`` are the owners of the first who wait;
+    ``stuck`` says what is wrong, or is empty.
+    """
+
+    name: str
+    kind: str
+    slots: int
+    holders: tuple[Holder, ...]
+    held: tuple[float, ...]
+    waiting: int
+    waiters: tuple[str, ...]
+    stuck: str
+
+
+def lock_states(
+    cache: str | None = None, *, name: str | None = None, max_hold: float | None = None
+) -> list[LockState]:
+    """
+    All locks that are held or waited for, in the order of their names; or those of one name.
+
+    A lock is stuck when somebody has held it for longer than ``max_hold`` (seconds;
+    by default 20 times LOCK_TTL, as only the holder knows its own), or when it has
+    waiters and no holder. Looks at every key of the server (SCAN): for people and
+    monitors, not for requests. Raises ImproperlyConfigured, and what ``run()`` raises.
+    """
+    client = client_of(cache)
+    longest = MAX_HOLD_TTLS * conf.LOCK_TTL if max_hold is None else seconds("max_hold", max_hold)
+    now = _server_time(client)
+    states = [_state(client, keys, now, longest) for keys in _find(client, name)]
+    return sorted(state for state in states if state.holders or state.waiting)
+
+
+def take_away(state: LockState, cache: str | None = None) -> list[Holder]:
+    """
+    Take a lock from the holders that were seen, and return those it was taken from.
+
+    A holder that has come since keeps it. Those it is taken from learn of it at their
+    next renewal, and work on until then: only their fence stops them.
+    """
+    client, keys = client_of(cache), Keys(state.name, state.slots, state.kind)
+    terms = Terms(fence_memory=conf.LOCK_FENCE_MEMORY, wakes=conf.LOCK_WAITING == "block")
+    return [each for each in state.holders if run(client, force(keys, each.token, terms))]
+
+
+def client_of(cache: str | None) -> Client:
+    alias = cache or conf.LOCK_CACHE_ALIAS or conf.CACHE_ALIAS
+    return client_for(alias, "locks", timeout=TIMEOUT)
+
+
+def _state(client: Client, keys: Keys, now: float, longest: float) -> LockState:
+    info = run(client, inspect(keys))
+    # A fence is the server's time in microseconds when it was minted, unless that had to be
+    # exceeded because the server's clock had been stepped back.
+    held = tuple([max(0.0, now - holder.fence / 1e6) for holder in info.holders])
+    stuck = ""
+    if max(held, default=0.0) > longest:
+        stuck = f"held longer than {longest:g} s"
+    elif info.waiting and not info.holders:
+        stuck = "waiters, but no holder"
+    kind = keys.base.partition(":")[0]
+    return LockState(
+        info.name, kind, len(keys.slots), info.holders, held, info.waiting, info.waiters, stuck
+    )
+
+
+def _server_time(client: Client) -> float:
+    reply: list[bytes] = run(client, Call("TIME"))
+    return int(reply[0]) + int(reply[1]) / 1e6
+
+
+def _find(client: Client, name: str | None) -> Iterator[Keys]:
+    """The locks that have a slot or a queue; of a semaphore, slots up to the last one held."""
+    slots: dict[tuple[str, str], int] = {}
+    for key in _scan(client, name):
+        if match := KEY.fullmatch(key):
+            kind, found, part = match.groups()
+            number = int(part) if part and part.isdecimal() else 1
+            slots[kind, found] = max(number, slots.get((kind, found), 1))
+    for (kind, found), limit in slots.items():
+        yield Keys(found, limit, kind)
+
+
+def _scan(client: Client, name: str | None) -> Iterator[str]:
+    """The keys that may be of locks, without KEY_PREFIX."""
+    prefix = client.make_key(PrefixedKey("")).decode()
+    wanted = "*" if name is None else _literally(name)
+    args = ("MATCH", f"{_literally(prefix)}*:{{{wanted}}}*", "COUNT", SCAN_COUNT)
+    cursor = b"0"
+    while True:
+        reply: tuple[bytes, list[bytes]] = run(client, Call("SCAN", args=(cursor, *args)))
+        cursor, keys = reply
+        yield from (key.decode("utf-8", "replace").removeprefix(prefix) for key in keys)
+        if cursor == b"0":
+            return
+
+
+def _literally(text: str) -> str:
+    return GLOB.sub(r"\\\1", text)
