@@ -1,0 +1,149 @@
+"""
+The address a request comes from, as far as it can be believed.
+
+``X-Forwarded-For`` is a list that every proxy appends to, so only its right end
+was written by proxies we know, and everything left of the first stranger may be
+invented. It is walked from the right, and not at all unless ``REMOTE_ADDR`` is
+one of ``TRUSTED_PROXIES``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from ..conf import conf
+
+logger = logging.getLogger("redis_atomic.rate_limits")
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+#: The word in TRUSTED_PROXIES for a proxy that connects through a unix socket.
+UNIX = "unix"
+
+#: The longest address with zone id, brackets and port has about 80 characters.
+LONGEST_ADDRESS = 100
+
+_warned: set[str] = set()
+
+
+def client_address(request: HttpRequest) -> Address | None:
+    """
+    The client's address, an IPv4-mapped one unmapped; None where there is none.
+
+    An entry of X-Forwarded-For that is no address ends the walk at the proxy
+    that reported it: garbage never makes a fresh client.
+    """
+    trusted = tuple(conf.TRUSTED_PROXIES)
+    remote = request.META.get("REMOTE_ADDR") or ""
+    address = parse_address(remote)
+    if not trusted:
+        _warn_about_a_hidden_proxy(request, address)
+    elif _is_trusted(address, remote, trusted):
+        for entry in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+            reported = parse_address(entry)
+            if reported is None:
+                break
+            address = reported
+            if not _is_trusted(address, entry, trusted):
+                break
+    return address
+
+
+def parse_address(text: str) -> Address | None:
+    """
+    The address in ``text``, or None.
+
+    Accepts what proxies and gateways write: ``192.0.2.1``, ``192.0.2.1:8080``,
+    ``2001:db8::1``, ``[2001:db8::1]:443``, ``fe80::1%eth0``, ``::ffff:192.0.2.1``.
+    """
+    text = text.strip()
+    if len(text) > LONGEST_ADDRESS:
+        return None
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    # The same client, whether the server's socket is IPv4 or takes both.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def subscriber(address: Address) -> str:
+    """
+    The text an address counts under: itself, or the network of an IPv6 one.
+
+    One subscriber is given a whole IPv6 network (IPV6_PREFIX bits, usually 64)
+    and may use a new address of it for every request.
+    """
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(IPv6Network((int(address), conf.IPV6_PREFIX), strict=False))
+
+
+@lru_cache(maxsize=128)
+def parse_networks(networks: tuple[str, ...], *, argument: str) -> tuple[Network, ...]:
+    """Networks (CIDR) and addresses; ImproperlyConfigured that names the argument."""
+    try:
+        return tuple([ip_network(text, strict=False) for text in networks])
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{argument}: {error}. Give networks and addresses such as "
+            "'10.0.0.0/8', '2001:db8::/32' or '192.0.2.7'."
+        ) from error
+
+
+def is_in(address: Address | None, networks: Sequence[Network]) -> bool:
+    """Is the address in one of the networks?"""
+    return address is not None and any(address in network for network in networks)
+
+
+def _is_trusted(address: Address | None, text: str, trusted: tuple[str, ...]) -> bool:
+    if address is None:
+        return not text.strip() and UNIX in trusted
+    networks = tuple([each for each in trusted if each != UNIX])
+    return is_in(address, parse_networks(networks, argument="TRUSTED_PROXIES"))
+
+
+def _warn_about_a_hidden_proxy(request: HttpRequest, address: Address | None) -> None:
+    if "HTTP_X_FORWARDED_FOR" in request.META and address is not None and address.is_private:
+        warn_once(
+            "hidden proxy",
+            "Requests come through a proxy at %s, and TRUSTED_PROXIES is empty: all clients "
+            "behind it share one rate limit. Add the proxy's network to "
+            "REDIS_ATOMIC['TRUSTED_PROXIES'].",
+            address,
+        )
+
+
+def warn_about_no_address(request: HttpRequest) -> None:
+    """Tell once that clients cannot be told apart."""
+    warn_once(
+        "no address",
+        "A request has no usable address (REMOTE_ADDR is %r): all such clients share one rate "
+        "limit. Behind a proxy on a unix socket add 'unix' to REDIS_ATOMIC['TRUSTED_PROXIES'].",
+        request.META.get("REMOTE_ADDR"),
+    )
+
+
+def warn_once(what: str, message: str, *args: object) -> None:
+    """Log a warning the first time in this process."""
+    if what not in _warned:
+        _warned.add(what)
+        logger.warning(message, *args)

@@ -1,0 +1,167 @@
+"""
+Who is asking: the identity that a request counts under.
+
+An identity is readable text, ``kind:value``, the same in decorators, settings,
+``RateLimiter`` and the management command:
+
+    key               identity                       missing when
+    "ip"              ip:192.0.2.1, ip:2001:db8::/64   there is no usable address
+    "user"            user:7 (the primary key)         nobody is logged in
+    "header:X-Key"    header:X-Key:value               absent or empty
+    "get:field"       get:field:value                  absent or empty
+    "post:field"      post:field:value                 the same, or not a urlencoded body
+    "path:name"       path:name:value                  the URL has no such argument
+    a callable        callable:text                    it returns None, "" or False
+    a tuple of these  a tuple of these                 (each part by itself)
+
+A missing value counts under the client's address, and clients without an
+address share one bucket. ``missing="skip"`` does not limit such requests,
+``missing="shared"`` counts them all together.
+
+Values of forms and queries are compared as Django compares user names, and
+without regard to case: ``" Ann"``, ``"ann"`` and the same in full-width letters
+try one account, so they share a bucket. A value of more than 256 characters is replaced
+by its digest.
+
+A key callable takes the request and returns text or an integer. What it raises
+is raised by the view: to go on without it would be to switch the limit off.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.http.request import HttpHeaders
+
+from .addresses import client_address, subscriber, warn_about_no_address
+from .steps import Ask, Steps, called
+
+Identity = str | tuple[str, ...]
+KeyPart = str | Callable[[HttpRequest], Any]
+Key = KeyPart | tuple[KeyPart, ...]
+Kwargs = Mapping[str, Any]
+
+#: Identities are kept in memory while they are refused, so they must stay small.
+LONGEST_VALUE = 256
+
+#: Normalizing makes some texts 18 times longer, and no name of anybody is this long.
+LONGEST_FOLDED = 1024
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def identify(
+    request: HttpRequest, key: Key, kwargs: Kwargs, *, missing: str | None = None
+) -> Steps[Identity | None]:
+    """
+    The identity under which a request counts, or None: it is not limited.
+
+    ``kwargs`` are the URL's arguments; ``missing`` is None, "skip" or "shared".
+    """
+    if not isinstance(key, tuple):
+        return (yield from _identify_part(request, key, kwargs, missing))
+    parts = []
+    for part in key:
+        identity = yield from _identify_part(request, part, kwargs, missing)
+        if identity is None:
+            return None
+        parts.append(identity)
+    return tuple(parts)
+
+
+def _identify_part(
+    request: HttpRequest, key: KeyPart, kwargs: Kwargs, missing: str | None
+) -> Steps[str | None]:
+    if callable(key):
+        value = _text_of((yield from called(key, request)), key)
+        key = "callable"
+    elif key == "user":
+        value = _user_id((yield Ask(lambda: _user(request), lambda: _auser(request))))
+    else:
+        kind, _, name = key.partition(":")
+        value = VALUES[kind](request, name, kwargs)
+    if value:
+        return f"{key}:{value if len(value) <= LONGEST_VALUE else _digest(value)}"
+    if missing == "skip":
+        return None
+    if missing == "shared":
+        return f"{key}:"
+    if key == "ip":
+        warn_about_no_address(request)
+        return "ip:"
+    return (yield from _identify_part(request, "ip", kwargs, missing))
+
+
+def _ip(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
+    address = client_address(request)
+    return "" if address is None else subscriber(address)
+
+
+def _header(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
+    wsgi_name = HttpHeaders.to_wsgi_name(name)
+    return str(request.META.get(wsgi_name, "")).strip()
+
+
+def _get(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
+    return _folded(request.GET.get(name, ""))
+
+
+def _post(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
+    # Other bodies are the view's to read, perhaps as a stream.
+    return _folded(request.POST.get(name, "")) if request.content_type == FORM else ""
+
+
+def _path(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
+    return str(kwargs.get(name, ""))
+
+
+#: The kinds that are followed by a name, and all that need no answer from elsewhere.
+NAMED = {"header": _header, "get": _get, "post": _post, "path": _path}
+VALUES: Mapping[str, Callable[[HttpRequest, str, Kwargs], str]] = NAMED | {"ip": _ip}
+
+
+def _folded(value: str | list[object]) -> str:
+    text = str(value).strip()
+    if len(text) > LONGEST_FOLDED:
+        return text
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def _digest(value: str) -> str:
+    return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _text_of(result: object, function: Callable[..., Any]) -> str:
+    if result is None or result is False:
+        return ""
+    if isinstance(result, str | int | UUID) and not isinstance(result, bool):
+        return str(result)
+    raise TypeError(
+        f"The key callable {function!r} returned {type(result).__name__}: return text, an "
+        "integer, or None for a request that has no value."
+    )
+
+
+def _user_id(user: Any) -> str:
+    return str(user.pk) if getattr(user, "is_authenticated", False) else ""
+
+
+def _user(request: HttpRequest) -> Any:
+    try:
+        return request.user
+    except AttributeError as error:
+        raise ImproperlyConfigured(
+            "key='user' needs request.user: place AuthenticationMiddleware before "
+            "redis_atomic's middleware in MIDDLEWARE."
+        ) from error
+
+
+async def _auser(request: HttpRequest) -> Any:
+    auser = getattr(request, "auser", None)
+    return _user(request) if auser is None else await auser()

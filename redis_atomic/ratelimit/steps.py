@@ -1,0 +1,69 @@
+"""
+One body for sync and async code.
+
+What a request goes through is written once, as a generator. Where an answer may
+have to be awaited it yields an ``Ask`` and is sent the answer; ``walk`` and
+``awalk`` are the two ways to get it, and the only doubled lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from inspect import isawaitable
+from typing import Any, NamedTuple, TypeVar
+
+from asgiref.sync import async_to_sync
+
+T = TypeVar("T")
+
+
+class Ask(NamedTuple):
+    """A question, with the way to ask it in sync and in async code."""
+
+    sync: Callable[[], Any]
+    asynchronous: Callable[[], Awaitable[Any]]
+
+
+#: A generator that asks, and returns a ``T`` at its end.
+Steps = Generator[Ask, Any, T]
+
+
+def walk(steps: Steps[T]) -> T:
+    """Go through the steps and return what they return."""
+    answer: Any = None
+    while True:
+        try:
+            ask = steps.send(answer)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        answer = ask.sync()
+
+
+async def awalk(steps: Steps[T]) -> T:
+    """See walk()."""
+    answer: Any = None
+    while True:
+        try:
+            ask = steps.send(answer)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        answer = await ask.asynchronous()
+
+
+def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
+    """
+    The result of a project's own callable, be it sync or async.
+
+    A sync callable is called directly, in async code too: a thread for each
+    would cost more than the limit itself.
+    """
+    result = function(*args)
+    if isawaitable(result):
+        result = yield Ask(lambda: async_to_sync(_awaited)(result), lambda: _awaited(result))
+    return result
+
+
+async def _awaited(result: Awaitable[T]) -> T:
+    return await result
