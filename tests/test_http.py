@@ -1,0 +1,263 @@
+"""What limits say in header fields, and in the answer to a refused request."""
+
+import json
+import math
+import time
+
+import http_sf
+import pytest
+from django.http import HttpResponse
+from django.template import engines
+from django.test import RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redis_atomic.ratelimit.http import (
+    Entry,
+    policy_names,
+    refusal,
+    set_header_fields,
+    set_refusal_fields,
+)
+from redis_atomic.ratelimit.limit import NAME, Charge, Decision, Limit, LimitState
+from redis_atomic.ratelimit.rate import Rate
+from redis_atomic.ratelimit.steps import awalk, walk
+
+
+def entry(rate="5/m", *, remaining=3, retry=0.0, reset=12.0, **options):
+    limit = Limit(rate, **options)
+    state = LimitState(
+        limit.label(limit.rate),
+        limit.capacity(limit.rate),
+        limit.rate.seconds,
+        remaining,
+        retry,
+        reset,
+        limit.shadow,
+    )
+    return Entry(Charge(limit, limit.rate, "scope", "ip:192.0.2.1"), state)
+
+
+def refused(*entries, retry=3.2, degraded=False):
+    states = tuple(entry.state for entry in entries)
+    return Decision(False, 5, 0, retry, 60.0, 1, degraded, False, states)
+
+
+def fields(*entries):
+    response = HttpResponse()
+    set_header_fields(response, entries)
+    return response.headers
+
+
+def parsed(field):
+    """A field as RFC 9651 reads it: name to parameters."""
+    items = http_sf.parse(field.encode(), tltype="list")
+    assert all(type(name) is str for name, _ in items)
+    read = dict(items)
+    assert len(read) == len(items)
+    return read
+
+
+def answer(*entries, accept=None, **options):
+    request = RequestFactory().get("/", **({} if accept is None else {"HTTP_ACCEPT": accept}))
+    decision = refused(*entries, **options)
+    response = walk(refusal(request, decision, entries))
+    set_refusal_fields(response, decision)
+    return response
+
+
+# Fields
+
+
+def test_each_limit_has_its_policy_and_its_rest():
+    headers = fields(entry(name="login"), entry("90/h", name="site", remaining=80, reset=3000.2))
+    assert headers["RateLimit-Policy"] == '"login";q=5;w=60, "site";q=90;w=3600'
+    assert headers["RateLimit"] == '"login";r=3;t=12, "site";r=80;t=3001'
+
+
+def test_two_rates_of_one_limit_have_two_names():
+    headers = fields(entry("5/m", name="login"), entry("50/h", name="login"))
+    assert headers["RateLimit-Policy"] == '"login-per-m";q=5;w=60, "login-per-h";q=50;w=3600'
+
+
+def test_a_limit_without_name_is_called_by_its_key_and_window():
+    assert fields(entry("5/2m"))["RateLimit-Policy"] == '"ip-per-2m";q=5;w=120'
+
+
+def test_a_bucket_tells_the_time_that_fills_it():
+    bucket = entry("10/s", name="api", algorithm="token_bucket", burst=100)
+    assert fields(bucket)["RateLimit-Policy"] == '"api";q=100;w=10'
+
+
+def test_a_window_below_a_second_is_told_as_one():
+    assert fields(entry(Rate(5, 200_000), name="api"))["RateLimit-Policy"] == '"api";q=5;w=1'
+
+
+names = st.from_regex(NAME, fullmatch=True)
+rates = st.builds(Rate, st.integers(1, 10**6), st.integers(1, 366 * 86_400_000).map((1000).__mul__))
+entries = st.builds(
+    entry,
+    rates,
+    name=st.none() | names,
+    key=st.sampled_from(["ip", "user", "header:X-Key", ("ip", "get:q")]),
+    remaining=st.integers(0, 10**6),
+    retry=st.sampled_from([0.0, None]) | st.floats(0.000001, 10**7),
+    reset=st.floats(0, 10**7),
+    shadow=st.booleans(),
+)
+
+
+@given(st.lists(entries, min_size=1, max_size=5))
+def test_both_fields_are_lists_of_rfc_9651_for_every_limit(entries):
+    headers = fields(*entries)
+    policies, rests = parsed(headers["RateLimit-Policy"]), parsed(headers["RateLimit"])
+    assert list(policies) == list(rests) == policy_names(entries)
+    for policy, rest, each in zip(policies.values(), rests.values(), entries, strict=True):
+        assert policy == {"q": each.state.limit, "w": math.ceil(each.charge.rate.seconds)}
+        assert rest["r"] == each.state.remaining
+        assert rest.keys() <= {"r", "t"}
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a-per-m", "a-per-m-also", "a-also"]), max_size=8))
+def test_no_two_policies_have_one_name(names):
+    given = [entry("5/m", name=name) for name in names]
+    assert len(set(policy_names(given))) == len(given)
+
+
+@given(st.lists(entries, min_size=1, max_size=4))
+def test_no_limit_promises_more_for_later_than_retry_after(entries):
+    """Retry-After should not be earlier than any t."""
+    waits = [each.state.retry_after for each in entries if each.refuses]
+    if not waits or None in waits:
+        return
+    for rest in parsed(fields(*entries)["RateLimit"]).values():
+        assert rest.get("t", 0) <= max(1, math.ceil(max(waits)))
+
+
+def test_a_limit_by_form_field_is_not_spoken_of():
+    assert not fields(entry(key="post:name")).keys() & {"RateLimit", "RateLimit-Policy"}
+    both = fields(entry(name="site"), entry(name="login", key=("ip", "post:name")))
+    assert parsed(both["RateLimit"]).keys() == {"site"}
+
+
+def test_legacy_fields_tell_of_the_tightest(settings):
+    settings.REDIS_ATOMIC = {"RATE_LIMIT_HEADERS": "legacy"}
+    before = time.time()
+    headers = fields(entry("90/h", remaining=80), entry("5/m", remaining=3, reset=12.0))
+    assert (headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]) == ("5", "3")
+    assert before + 12 <= int(headers["X-RateLimit-Reset"]) <= time.time() + 13
+    assert "RateLimit" not in headers
+
+
+def test_no_fields_when_none_are_wanted(settings):
+    settings.REDIS_ATOMIC = {"RATE_LIMIT_HEADERS": None}
+    assert fields(entry()).keys() == {"Content-Type"}
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("retry", "told"), [(0.000001, "1"), (1.0, "1"), (1.000001, "2"), (59.2, "60"), (None, None)]
+)
+def test_retry_after_is_whole_seconds_rounded_up(retry, told):
+    response = answer(entry(retry=retry), retry=retry)
+    assert response.status_code == 429
+    assert response.headers.get("Retry-After") == told
+
+
+def test_a_refusal_is_not_stored():
+    assert answer(entry())["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "text/plain", "text/html", "image/png", "", "x"])
+def test_text_is_the_answer_to_most(accept):
+    response = answer(entry(), accept=accept)
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.content == b"Too many requests. Try again in 4 seconds.\n"
+
+
+def test_a_cost_that_never_fits_is_told_as_such():
+    assert b"more than is ever allowed" in answer(entry(retry=None), retry=None).content
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json", "application/problem+json", "application/json, text/html;q=0.5"],
+)
+def test_json_is_a_problem(accept):
+    response = answer(entry(name="api", retry=3.2), entry(name="site"), accept=accept)
+    assert response.status_code == 429
+    assert response["Content-Type"] == "application/problem+json"
+    assert json.loads(response.content) == {
+        "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+        "title": "Too many requests",
+        "status": 429,
+        "detail": "Try again in 4 seconds.",
+        "violated-policies": ["api"],
+    }
+
+
+def test_a_problem_names_policies_as_the_fields_do():
+    both = entry("5/m", name="api", retry=3.2), entry("50/h", name="api")
+    problem = json.loads(answer(*both, accept="application/json").content)
+    assert problem["violated-policies"] == ["api-per-m"]
+
+
+def test_a_problem_does_not_speak_of_form_fields():
+    hidden = entry(name="login", key="post:name", retry=3.2)
+    assert json.loads(answer(hidden, accept="application/json").content)["violated-policies"] == []
+
+
+def test_closed_while_redis_is_down_is_another_problem(settings):
+    settings.REDIS_ATOMIC = {"RATE_LIMIT_ON_ERROR": "closed"}
+    problem = json.loads(answer(accept="application/json", degraded=True).content)
+    assert problem["type"].endswith("#temporary-reduced-capacity")
+
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.locmem.Loader",
+                    {"429.html": "<p>Wait {{ retry_after }} s for {{ request.path }}"},
+                )
+            ],
+            "context_processors": ["django.template.context_processors.request"],
+        },
+    }
+]
+
+
+@pytest.fixture
+def template(settings):
+    settings.TEMPLATES = TEMPLATES
+    assert engines.all()
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "text/html", "text/html;q=0.9, */*;q=0.1"])
+def test_the_projects_template_answers_browsers(template, accept):
+    response = answer(entry(), accept=accept)
+    assert response.status_code == 429
+    assert response["Content-Type"] == "text/html; charset=utf-8"
+    assert response.content == b"<p>Wait 4 s for /"
+
+
+async def test_the_template_may_ask_the_database_in_async_code(template):
+    request = RequestFactory().get("/")
+    response = await awalk(refusal(request, refused(entry()), [entry()]))
+    assert response.content == b"<p>Wait 4 s for /"
+
+
+def test_json_is_a_problem_also_beside_a_template(template):
+    response = answer(entry(), accept="application/json")
+    assert response["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "accept", [part * 50_000 for part in ("x", "text/html,", ";")], ids=["word", "list", "marks"]
+)
+def test_a_long_accept_field_is_answered(accept):
+    assert answer(entry(), accept=accept).status_code == 429
