@@ -1,0 +1,225 @@
+"""
+What a request goes through: its limits are collected, asked in one call, and told.
+
+A ``Rule`` is what one decorator, or one entry of RATE_LIMITS, asks for. ``enter``
+charges a request for all its rules at once, before the view; ``leave`` gives
+back what the response shows not to count. Between the two runs the view, outside
+of every ``try`` of ours: what it raises is its own, and passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from ..conf import conf
+from ..signals import rate_limited
+from .http import Entry, refusal, set_header_fields, set_refusal_fields
+from .identity import Kwargs, identify
+from .limit import Charge, Decision, Limit, as_rate
+from .limiter import adecide, arefund, decide, refund
+from .steps import Ask, Steps, called
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    Limits that are asked for together, and the requests they are for.
+
+    ``limits`` returns them when a request comes, as settings may have changed.
+    ``methods`` is None for all; GET covers HEAD, which runs the same view.
+    """
+
+    limits: Callable[[], Sequence[Limit]]
+    methods: frozenset[str] | None = None
+    exempt: Callable[[HttpRequest], Any] | None = None
+    on_limit: Callable[[HttpRequest, Decision], Any] | None = None
+    block: bool = True
+
+    def applies_to(self, method: str | None) -> bool:
+        if self.methods is None or method in self.methods:
+            return True
+        return method == "HEAD" and "GET" in self.methods
+
+    def scope_in(self, view: str) -> str:
+        """The scope of a limit without one: 5/m for POST does not count with 90/m for all."""
+        return view if self.methods is None else f"{view}:{','.join(sorted(self.methods))}"
+
+
+@dataclass(slots=True)
+class Record:
+    """What a request has been charged so far, by the middleware and by decorators."""
+
+    entries: list[Entry] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    def add(self, charges: Sequence[Charge], decision: Decision) -> list[Entry]:
+        # Refused while Redis is down there may be no states to tell.
+        entries = [Entry(*each) for each in zip(charges, decision.limits, strict=False)]
+        self.entries += entries
+        self.decisions.append(decision)
+        return entries
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a request was let in. ``response`` is the refusal, or None: run the view."""
+
+    response: HttpResponseBase | None = None
+    decision: Decision | None = None
+    entries: Sequence[Entry] = ()
+
+
+def enter(
+    request: HttpRequest, rules: Sequence[Rule], *, view: str, kwargs: Kwargs
+) -> Steps[Admission]:
+    """
+    Charge the request for all these rules in one call, all or nothing.
+
+    ``view`` is the scope of limits that have neither scope nor name, ``kwargs``
+    are the URL's arguments.
+    """
+    record = record_of(request)
+    if not conf.RATE_LIMIT_ENABLED:
+        return Admission()
+    asked = yield from _charges(request, rules, record, view, kwargs)
+    if not asked:
+        return Admission()
+    charges = [charge for charge, _ in asked]
+    decision = yield Ask(partial(decide, charges), partial(adecide, charges))
+    entries = record.add(charges, decision)
+    _request_itself(request).rate_limit = merged(record.decisions)  # type: ignore[attr-defined]
+    if not decision or decision.shadowed:
+        yield from _tell(request, decision)
+    if decision or not any(rule.block for rule in rules):
+        return Admission(None, decision, entries)
+    response = yield from _answer(request, [rule for _, rule in asked], decision, entries)
+    set_header_fields(response, record.entries)
+    return Admission(response, decision, entries)
+
+
+def leave(request: HttpRequest, response: Any, admission: Admission) -> Steps[None]:
+    """Give back what the response shows not to count, and set the header fields."""
+    if admission.decision:
+        back = yield from _not_to_count(response, admission.entries)
+        if back:
+            yield Ask(
+                partial(refund, admission.decision, back),
+                partial(arefund, admission.decision, back),
+            )
+    if isinstance(response, HttpResponseBase):
+        set_header_fields(response, record_of(request).entries)
+
+
+def record_of(request: HttpRequest) -> Record:
+    """The request's record; ``request.rate_limit`` is None until something is charged."""
+    request = _request_itself(request)
+    record: Record | None = getattr(request, "_rate_limit_record", None)
+    if record is None:
+        record = Record()
+        request._rate_limit_record = record  # type: ignore[attr-defined]
+        request.rate_limit = None  # type: ignore[attr-defined]
+    return record
+
+
+def merged(decisions: Sequence[Decision]) -> Decision:
+    """One decision of several: allowed if all are, with the figures of the tightest."""
+    if len(decisions) == 1:
+        return decisions[0]
+    return replace(
+        min(decisions, key=lambda each: (each.allowed, each.remaining, -each.reset_after)),
+        cost=max(decision.cost for decision in decisions),
+        degraded=any(decision.degraded for decision in decisions),
+        shadowed=any(decision.shadowed for decision in decisions),
+        limits=tuple([state for decision in decisions for state in decision.limits]),
+        _receipt=None,
+    )
+
+
+def _charges(
+    request: HttpRequest, rules: Iterable[Rule], record: Record, view: str, kwargs: Kwargs
+) -> Steps[list[tuple[Charge, Rule]]]:
+    """What this request is to be charged, each with the rule that asks for it."""
+    known = [entry.charge for entry in record.entries]
+    asked: list[tuple[Charge, Rule]] = []
+    for rule in rules:
+        if not rule.applies_to(request.method):
+            continue
+        if rule.exempt is not None and (yield from called(rule.exempt, request)):
+            continue
+        for limit in rule.limits():
+            charge = yield from _charge(request, limit, rule.scope_in(view), kwargs)
+            if charge is None or any(_are_one(charge, other) for other in known):
+                continue
+            known.append(charge)
+            asked.append((charge, rule))
+    return asked
+
+
+def _are_one(charge: Charge, other: Charge) -> bool:
+    """Is it the same named limit, asked for in two places? It counts once a request."""
+    return charge.limit.name is not None and (
+        (charge.scope, charge.identity, charge.rate, charge.limit.algorithm)
+        == (other.scope, other.identity, other.rate, other.limit.algorithm)
+    )
+
+
+def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
+    """The limit for this request, or None where it does not apply to it."""
+    if limit.exempt is not None and (yield from called(limit.exempt, request)):
+        return None
+    rate: Any = limit.rate
+    if callable(rate):
+        rate = yield from called(rate, request)
+        if rate is None:
+            return None
+    identity = yield from identify(request, limit.key or "ip", kwargs, missing=limit.missing)
+    if identity is None:
+        return None
+    cost: Any = limit.cost
+    if callable(cost):
+        cost = yield from called(cost, request)
+    return Charge(limit, as_rate(rate), limit.scope or limit.name or scope, identity, cost)
+
+
+def _answer(
+    request: HttpRequest, rules: Sequence[Rule], decision: Decision, entries: Sequence[Entry]
+) -> Steps[HttpResponseBase]:
+    """What the rule of the first limit that refuses answers, or the usual 429."""
+    refusing = [rule for rule, entry in zip(rules, entries, strict=False) if entry.refuses]
+    on_limit = (refusing or rules)[0].on_limit
+    response: HttpResponseBase | None = None
+    if on_limit is not None:
+        response = yield from called(on_limit, request, decision)
+    if response is None:
+        response = yield from refusal(request, decision, entries)
+    set_refusal_fields(response, decision)
+    return response
+
+
+def _not_to_count(response: Any, entries: Iterable[Entry]) -> Steps[list[Charge]]:
+    back = []
+    for charge, _ in entries:
+        count_when = charge.limit.count_when
+        if count_when is not None and not (yield from called(count_when, response)):
+            back.append(charge)
+    return back
+
+
+def _tell(request: HttpRequest, decision: Decision) -> Steps[None]:
+    if rate_limited.has_listeners():
+        told = {"sender": None, "request": request, "decision": decision}
+        yield Ask(
+            partial(rate_limited.send_robust, **told), partial(rate_limited.asend_robust, **told)
+        )
+
+
+def _request_itself(request: HttpRequest) -> HttpRequest:
+    """Django's own request, where a framework hands its views one that wraps it."""
+    itself: HttpRequest = getattr(request, "_request", request)
+    return itself
