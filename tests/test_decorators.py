@@ -117,6 +117,13 @@ def test_a_view_made_from_a_class_is_limited_and_counts_by_class():
     assert statuses(other, 1) == [200]
 
 
+def test_a_view_of_a_limited_class_may_be_limited_once_more():
+    view = rate_limit("2/h")(urls_limited.Dispatched.as_view())
+    request = get()
+    assert view(request).content == b"get"
+    assert [state.limit for state in request.rate_limit.limits] == [2, 3]
+
+
 def test_an_inherited_view_counts_for_itself():
     class Child(urls_limited.Dispatched):
         pass
@@ -478,6 +485,20 @@ def test_a_shadow_reports_and_refuses_nothing():
     assert heard == [(True, True), (True, True)]
 
 
+def test_a_framework_that_wraps_requests_is_understood():
+    class Wrapped:
+        def __init__(self, request):
+            self._request = request
+
+        def __getattr__(self, name):
+            return getattr(self._request, name)
+
+    request = get()
+    rate_limit("3/m", "named")(ok)(Wrapped(request))
+    rate_limit("named")(ok)(request)
+    assert [state.remaining for state in request.rate_limit.limits] == [2, 2]
+
+
 # The view
 
 
@@ -541,6 +562,48 @@ def test_limits_are_switched_off_by_a_setting():
         assert request.rate_limit is None
         assert statuses(view, 3) == [200, 200, 200]
     assert statuses(view, 2) == [200, 429]
+
+
+# Redis down
+
+
+@pytest.fixture
+def dead(settings):
+    """Limits in a Redis that is not there."""
+
+    def dead(policy):
+        settings.CACHES = settings.CACHES | {
+            "dead": settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock"}
+        }
+        settings.REDIS_ATOMIC = {"RATE_LIMIT_CACHE_ALIAS": "dead", "RATE_LIMIT_ON_ERROR": policy}
+
+    return dead
+
+
+@pytest.mark.parametrize(
+    ("policy", "codes"),
+    [("local", [200, 200] + [429] * 4), ("open", [200] * 6), ("closed", [429] * 6)],
+)
+def test_redis_down_is_never_an_error(dead, policy, codes):
+    dead(policy)
+    view = rate_limit("2/m", count_when=lambda response: True)(ok)
+    request = get()
+    assert [view(request).status_code, *statuses(view, 5)] == codes
+    assert request.rate_limit.degraded
+
+
+async def test_redis_down_is_never_an_error_in_async_code(dead):
+    dead("closed")
+    client = AsyncClient()
+    response = await client.get("/ainline/", headers={"Accept": "application/json"})
+    assert response.status_code == 429
+    assert int(response["Retry-After"]) >= 1
+    assert response.json()["type"].endswith("#temporary-reduced-capacity")
+
+
+def test_what_was_charged_before_redis_died_is_lost_quietly(dead):
+    view = rate_limit("2/m", count_when=lambda response: dead("local"))(ok)
+    assert view(get()).status_code == 200
 
 
 # Signal

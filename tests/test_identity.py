@@ -193,7 +193,9 @@ def test_no_header_makes_a_fresh_client(forwarded):
         assert where(request) == "203.0.113.9"
 
 
-def test_a_proxy_that_nobody_told_us_of_is_warned_about_once(caplog):
+@pytest.mark.parametrize("networks", [[], ["172.16.0.0/12"]])
+def test_a_proxy_that_nobody_told_us_of_is_warned_about_once(caplog, trust, networks):
+    trust(*networks)
     with caplog.at_level(logging.WARNING, "redis_atomic.rate_limits"):
         for _ in range(3):
             who(get(address=PROXY, forwarded="203.0.113.9"))

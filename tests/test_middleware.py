@@ -2,6 +2,7 @@
 
 import pytest
 from asgiref.sync import iscoroutinefunction
+from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
@@ -265,6 +266,45 @@ async def test_async_needs_no_thread(site, monkeypatch):
         200,
         429,
     ]
+
+
+# With Django's own middleware
+
+
+@pytest.fixture
+def logged_in_site(site, settings):
+    def logged_in_site(client):
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+        limits = {"user": {"RATE": "2/m", "KEY": "user", "PATH": "/"}}
+        made = site(limits, client=client)
+        settings.MIDDLEWARE = [
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            MIDDLEWARE,
+        ]
+        return made
+
+    return logged_in_site
+
+
+@pytest.mark.django_db
+def test_a_user_is_one_client_wherever_they_are(logged_in_site):
+    client = logged_in_site(Client)
+    client.force_login(User.objects.create_user("ann"))
+    assert [client.get("/plain/", REMOTE_ADDR=f"192.0.2.{i}").status_code for i in range(3)] == [
+        200,
+        200,
+        429,
+    ]
+    client.logout()
+    assert codes(client, "/plain/") == [200]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_user_is_one_client_in_async_code(logged_in_site):
+    client = logged_in_site(AsyncClient)
+    await client.aforce_login(await User.objects.acreate_user("ann"))
+    assert [(await client.get("/aplain/")).status_code for _ in range(3)] == [200, 200, 429]
 
 
 # Hard to get around, and hard to break

@@ -50,16 +50,16 @@ def client_address(request: HttpRequest) -> Address | None:
     trusted = tuple(conf.TRUSTED_PROXIES)
     remote = request.META.get("REMOTE_ADDR") or ""
     address = parse_address(remote)
-    if not trusted:
+    if not _is_trusted(address, remote, trusted):
         _warn_about_a_hidden_proxy(request, address)
-    elif _is_trusted(address, remote, trusted):
-        for entry in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            reported = parse_address(entry)
-            if reported is None:
-                break
-            address = reported
-            if not _is_trusted(address, entry, trusted):
-                break
+        return address
+    for entry in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        reported = parse_address(entry)
+        if reported is None:
+            break
+        address = reported
+        if not _is_trusted(address, entry, trusted):
+            break
     return address
 
 
@@ -115,6 +115,8 @@ def is_in(address: Address | None, networks: Sequence[Network]) -> bool:
 
 
 def _is_trusted(address: Address | None, text: str, trusted: tuple[str, ...]) -> bool:
+    if not trusted:
+        return False
     if address is None:
         return not text.strip() and UNIX in trusted
     networks = tuple([each for each in trusted if each != UNIX])
@@ -125,9 +127,8 @@ def _warn_about_a_hidden_proxy(request: HttpRequest, address: Address | None) ->
     if "HTTP_X_FORWARDED_FOR" in request.META and address is not None and address.is_private:
         warn_once(
             "hidden proxy",
-            "Requests come through a proxy at %s, and TRUSTED_PROXIES is empty: all clients "
-            "behind it share one rate limit. Add the proxy's network to "
-            "REDIS_ATOMIC['TRUSTED_PROXIES'].",
+            "Requests come through a proxy at %s that is not trusted: all clients behind it share "
+            "one rate limit. Add its network to REDIS_ATOMIC['TRUSTED_PROXIES'].",
             address,
         )
 

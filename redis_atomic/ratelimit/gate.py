@@ -59,8 +59,7 @@ class Record:
     decisions: list[Decision] = field(default_factory=list)
 
     def add(self, charges: Sequence[Charge], decision: Decision) -> list[Entry]:
-        # Refused while Redis is down there may be no states to tell.
-        entries = [Entry(*each) for each in zip(charges, decision.limits, strict=False)]
+        entries = [Entry(*each) for each in zip(charges, decision.limits, strict=True)]
         self.entries += entries
         self.decisions.append(decision)
         return entries
@@ -104,7 +103,11 @@ def enter(
 
 
 def leave(request: HttpRequest, response: Any, admission: Admission) -> Steps[None]:
-    """Give back what the response shows not to count, and set the header fields."""
+    """
+    Give back what the response shows not to count, and set the header fields.
+
+    They tell what the limits said before the view ran.
+    """
     if admission.decision:
         back = yield from _not_to_count(response, admission.entries)
         if back:
@@ -191,8 +194,8 @@ def _answer(
     request: HttpRequest, rules: Sequence[Rule], decision: Decision, entries: Sequence[Entry]
 ) -> Steps[HttpResponseBase]:
     """What the rule of the first limit that refuses answers, or the usual 429."""
-    refusing = [rule for rule, entry in zip(rules, entries, strict=False) if entry.refuses]
-    on_limit = (refusing or rules)[0].on_limit
+    refusing = [rule for rule, entry in zip(rules, entries, strict=True) if entry.refuses]
+    on_limit = refusing[0].on_limit
     response: HttpResponseBase | None = None
     if on_limit is not None:
         response = yield from called(on_limit, request, decision)

@@ -20,7 +20,7 @@ address share one bucket. ``missing="skip"`` does not limit such requests,
 
 Values of forms and queries are compared as Django compares user names, and
 without regard to case: ``" Ann"``, ``"ann"`` and the same in full-width letters
-try one account, so they share a bucket. A value of more than 256 characters is replaced
+try one account, so they share a bucket. A value of more than 128 characters is replaced
 by its digest.
 
 A key callable takes the request and returns text or an integer. What it raises
@@ -48,7 +48,7 @@ Key = KeyPart | tuple[KeyPart, ...]
 Kwargs = Mapping[str, Any]
 
 #: Identities are kept in memory while they are refused, so they must stay small.
-LONGEST_VALUE = 256
+LONGEST_VALUE = 128
 
 #: Normalizing makes some texts 18 times longer, and no name of anybody is this long.
 LONGEST_FOLDED = 1024

@@ -93,12 +93,12 @@ def as_exempt(exempt: object) -> Callable[..., Any]:
     return lambda request: is_in(client_address(request), networks)
 
 
-def _under(path: str) -> Place:
+def _under(path: Any) -> Place:
     """PATH: whole segments, so that ``/api`` is not for ``/apiary``."""
     if not (isinstance(path, str) and path.startswith("/")):
         raise ValueError(f"PATH {path!r} must be a text that starts with a slash.")
-    path = path.rstrip("/")
-    return lambda request, match: f"{request.path_info}/".startswith(f"{path}/")
+    prefix = path.rstrip("/") + "/"
+    return lambda request, match: f"{request.path_info}/".startswith(prefix)
 
 
 def _searched(regex: str | re.Pattern[str]) -> Place:
