@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -316,6 +317,14 @@ def test_a_cost_above_the_limit_is_refused_without_retry_after():
     assert "Retry-After" not in response
 
 
+def test_after_the_retry_after_told_the_request_passes():
+    view = rate_limit("1/s")(ok)
+    view(get())
+    response = view(get())
+    time.sleep(int(response["Retry-After"]))
+    assert [response.status_code, view(get()).status_code] == [429, 200]
+
+
 @pytest.mark.parametrize(("cost", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_a_cost_that_is_none_is_an_error(cost, error):
     with pytest.raises(error, match="cost"):
@@ -396,6 +405,12 @@ def test_parallel_guesses_cannot_outrun_the_count():
             future.result().status_code for future in [pool.submit(login, get()) for _ in range(25)]
         ]
     assert sorted(codes) == [403] * 5 + [429] * 20
+
+
+async def test_concurrent_async_requests_are_counted_exactly():
+    client = AsyncClient()
+    responses = await asyncio.gather(*[client.get("/ainline/") for _ in range(50)])
+    assert sorted(response.status_code for response in responses) == [200] * 3 + [429] * 47
 
 
 def test_on_limit_answers_the_refused():

@@ -6,6 +6,7 @@ import time
 
 import http_sf
 import pytest
+from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.template import engines
 from django.test import RequestFactory
@@ -215,6 +216,10 @@ def test_closed_while_redis_is_down_is_another_problem(settings):
     assert problem["type"].endswith("#temporary-reduced-capacity")
 
 
+def users(request):
+    return {"users": f" ({User.objects.count()} users)" if "count" in request.GET else ""}
+
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -222,10 +227,13 @@ TEMPLATES = [
             "loaders": [
                 (
                     "django.template.loaders.locmem.Loader",
-                    {"429.html": "<p>Wait {{ retry_after }} s for {{ request.path }}"},
+                    {"429.html": "<p>Wait {{ retry_after }} s for {{ request.path }}{{ users }}"},
                 )
             ],
-            "context_processors": ["django.template.context_processors.request"],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "tests.test_http.users",
+            ],
         },
     }
 ]
@@ -245,10 +253,11 @@ def test_the_projects_template_answers_browsers(template, accept):
     assert response.content == b"<p>Wait 4 s for /"
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_the_template_may_ask_the_database_in_async_code(template):
-    request = RequestFactory().get("/")
+    request = RequestFactory().get("/?count")
     response = await awalk(refusal(request, refused(entry()), [entry()]))
-    assert response.content == b"<p>Wait 4 s for /"
+    assert response.content == b"<p>Wait 4 s for / (0 users)"
 
 
 def test_json_is_a_problem_also_beside_a_template(template):
