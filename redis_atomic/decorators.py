@@ -59,7 +59,8 @@ def rate_limit(
 
     Works on functions and partials, sync or async, and through
     ``method_decorator`` on methods. Decorators directly above each other make
-    one call, if they agree on ``block`` and not both have an ``on_limit``.
+    one call, if they agree on ``block``. Place it above ``cache_page``: a page
+    from the cache counts, and no client's header fields are stored.
 
     TypeError or ValueError for arguments that can't be; what callables raise is
     raised by the view.
@@ -70,6 +71,8 @@ def rate_limit(
     says: dict[str, Any] = {"scope": scope, "count_when": count_when, "shadow": shadow or None}
     if type(cost) is not int or cost != 1:
         says["cost"] = cost
+    if not (on_limit is None or callable(on_limit)):
+        raise TypeError(f"on_limit={on_limit!r}: give a callable of the request and the Decision.")
     rule = Rule(
         _Limits(given, {name: value for name, value in says.items() if value is not None}),
         methods=as_methods(methods),
@@ -108,6 +111,7 @@ class _Limits:
     def __init__(self, given: Sequence[str | Limit], says: dict[str, Any]) -> None:
         self._given = given
         self._says = says
+        Limit("1/s", **says)  # tells now what is wrong in it, not when a name is looked up
         self.stated = [replace(each, **says) for each in given if isinstance(each, Limit)]
         check_apart(self.stated)
         self._looked_up: tuple[list[Limit], list[Limit]] = ([], [])

@@ -759,6 +759,13 @@ def test_exempt_networks_are_checked_when_defined():
         rate_limit("5/m", exempt=["10.0.0.0/99"])
 
 
+@pytest.mark.parametrize("option", ["count_when", "on_limit", "scope", "cost"])
+@pytest.mark.parametrize("limit", ["5/m", "login"])
+def test_an_option_of_a_wrong_type_is_refused_when_defined(option, limit):
+    with pytest.raises(TypeError, match=option):
+        rate_limit(limit, **{option: 1.5})
+
+
 def test_two_limits_with_one_count_are_refused_when_defined():
     with pytest.raises(ValueError, match="share one count"):
         rate_limit("5/m", "9/m")
