@@ -1,6 +1,8 @@
 """Atomic Redis for Django: Lua scripts as typed functions, exact limits, honest locks."""
 
+from .decorators import rate_limit
 from .dispatch import operation
+from .locks.fencing import fenced_update
 from .locks.lease import Lease, current_lease
 from .locks.lock import redis_lock, redis_semaphore
 from .locks.options import FOREVER
@@ -19,7 +21,9 @@ __all__ = [
     "RateLimiter",
     "RawKey",
     "current_lease",
+    "fenced_update",
     "operation",
+    "rate_limit",
     "redis_lock",
     "redis_semaphore",
     "scripts",
