@@ -1,0 +1,11 @@
+from django.urls import path
+
+from shop import views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("reserve/<slug:item>/", views.reserve, name="reserve"),
+    path("put-back/", views.put_back, name="put_back"),
+    path("headers/", views.headers, name="headers"),
+    path("api/stock/", views.api_stock, name="api_stock"),
+]
