@@ -378,6 +378,22 @@ def test_w014_carriage_returns(tmp_path):
     assert hint == "Save it with LF, and add '*.lua text eol=lf' to .gitattributes."
 
 
+def test_w015_a_flag_that_redis_will_not_see(tmp_path):
+    said = scripts_in(tmp_path, a="-- flags: no-writes allow-oom\nreturn 1")
+    assert said == [
+        (
+            "W015",
+            (
+                f"{tmp_path / 'a.lua'}: its flags say allow-oom, which Redis reads in a #!lua line "
+                "only."
+            ),
+            "Begin the file with '#!lua flags=allow-oom,no-writes' (Redis 7 and later).",
+        )
+    ]
+    both = "#!lua flags=allow-oom,no-writes\n-- flags: no-writes allow-oom\nreturn 1"
+    assert scripts_in(tmp_path, a=both) == []
+
+
 def test_w103_a_key_in_a_local(tmp_path):
     source = "-- keys: a\nlocal key = KEYS[1]\nreturn redis.call('GET', key)"
     assert scripts_in(tmp_path, a=source) == []

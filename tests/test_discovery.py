@@ -109,6 +109,15 @@ def test_a_name_that_nobody_could_call_is_a_fault(tmp_path):
     assert found["my script"].fault.rule == "name"
 
 
+def test_paths_that_lead_nowhere_raise_nothing(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    (tmp_path / "file").write_text("")
+    folders = [(None, each) for each in (loop, tmp_path / "file", "null\0byte", "")]
+    found = discover(folders, {"a": loop, "b": "null\0byte.lua"})
+    assert [found[name].fault.rule for name in "ab"] == ["unreadable", "unreadable"]
+
+
 def test_our_own_scripts_are_sound():
     folder = Path(__file__).parent.parent / "redis_atomic" / "lua"
     faults = [str(entry.fault) for entry in discover([(None, folder)], {}).values() if entry.fault]

@@ -105,6 +105,12 @@ def crlf() -> Iterator[Problem]:
     yield from _advice("crlf")
 
 
+@check("W015")
+def idle_flag() -> Iterator[Problem]:
+    """A script's head has flags that Redis reads in a #!lua line only."""
+    yield from _advice("idle-flag")
+
+
 @check("W103", deploy=True)
 def key_in_a_local() -> Iterator[Problem]:
     """A script keeps a key in a local, which some hosted clusters refuse."""

@@ -57,17 +57,24 @@ def discover(
             paths = found.setdefault(name, [])
             if path not in paths:
                 paths.append(path)
-    found |= {name: [Path(path).resolve()] for name, path in overrides.items()}
+    found |= {name: [_resolved(Path(path))] for name, path in overrides.items()}
     return {name: _entry(name, found[name]) for name in sorted(found)}
 
 
 def _files(label: str | None, folder: Path) -> Iterator[tuple[str, Path]]:
     patterns = ["*.lua"] if label else ["*.lua", "*/*.lua"]
     for pattern in patterns:
-        for path in sorted(folder.resolve().glob(pattern)):
+        for path in sorted(_resolved(folder).glob(pattern)):
             owner = label or (path.parent.name if "/" in pattern else None)
             if not path.name.startswith("."):  # an editor's lock or back-up
                 yield f"{owner}.{path.stem}" if owner else path.stem, path
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a null byte
+        return path
 
 
 def _entry(name: str, paths: list[Path]) -> Entry:
@@ -127,8 +134,9 @@ def _read(name: str, path: Path, *, builtin: bool = False) -> Script:
 def _source(path: Path) -> bytes:
     try:
         source = path.read_bytes()
-    except OSError as error:
-        message = f"the file cannot be read: {error.strerror or error}."
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"the file cannot be read: {reason}."
         raise _Fault(Finding("unreadable", message, READABLE)) from error
     if source.startswith(b"\xef\xbb\xbf"):
         message = "the file begins with a byte order mark, which Redis refuses."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .lua import RedisCall, Token, assignments, redis_calls, tokens_of
 from .parameters import Parameter
 from .script import Script
-from .signature import Signature
+from .signature import SERVER_FLAGS, Signature
 
 #: Rules whose findings mean that the head says something untrue.
 LIES = frozenset({"beyond-head", "writes"})
@@ -72,6 +72,8 @@ def lint(script: Script) -> list[Finding]:
     ]
     if "\r\n" in source:
         findings.append(CRLF)
+    if not source.startswith("#!"):
+        findings += _idle_flags(signature)
     return sorted(findings, key=lambda each: each.line or 0)
 
 
@@ -162,6 +164,15 @@ def _writes(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
         if call.command in WRITES:
             message = f"its flags say no-writes, and it calls {call.command}."
             yield Finding("writes", message, "Take 'no-writes' out of the flags.", call.line)
+
+
+def _idle_flags(signature: Signature) -> Iterator[Finding]:
+    # Without that line Redis sees no flag; we ourselves act on no-writes.
+    idle = sorted(signature.flags & SERVER_FLAGS - {"no-writes"})
+    if idle:
+        message = f"its flags say {' '.join(idle)}, which Redis reads in a #!lua line only."
+        first = f"#!lua flags={','.join(sorted(signature.flags & SERVER_FLAGS))}"
+        yield Finding("idle-flag", message, f"Begin the file with {first!r} (Redis 7 and later).")
 
 
 def _keys(tokens: list[Token]) -> Iterator[Finding]:
