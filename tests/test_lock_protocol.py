@@ -361,7 +361,9 @@ def full_server(server_client):
     server_client.config_set("maxmemory", 0)
 
 
-def test_without_memory_what_is_held_goes_on_and_what_is_new_is_refused(server_client, full_server):
+def test_without_memory_what_is_held_goes_on_and_what_is_new_is_refused(
+    server_client, full_server
+):
     holder, waiter, newcomer = ticket(), ticket(), ticket()
     fence = acquire(holder).number
     acquire(waiter)
@@ -409,7 +411,9 @@ def restricted(server_client, settings):
     server_client.acl_deluser("narrow")
 
 
-def test_an_acl_of_the_declared_keys_loses_the_wake_up_and_nothing_else(server_client, restricted):
+def test_an_acl_of_the_declared_keys_loses_the_wake_up_and_nothing_else(
+    server_client, restricted
+):
     holder, waiter = ticket(), ticket()
     keys = {client_for("default").make_key(key).decode() for key in holder.keys.of(holder.token)}
     acquire(holder)

@@ -46,7 +46,7 @@ class WindowModel:
         else:
             retry = 0
         reset = self._end(live[-1]) - now if live else 0
-        return State(max(charge.capacity - len(live), 0), retry, reset)
+        return State(max(charge.capacity - len(live), 0), retry, reset, now + reset)
 
     def _end(self, tick):
         return (tick + self.life) * self.tick
@@ -81,7 +81,7 @@ class BucketModel:
         else:
             retry = ceil(over) + self.now - now if charge.cost and over > 0 else 0
         reset = ceil(wait) + self.now - now if wait else 0
-        return State(max(floor((full - wait) / self.token), 0), retry, reset)
+        return State(max(floor((full - wait) / self.token), 0), retry, reset, now + reset)
 
     def charge(self, charge, now):
         self.empty = max(self.empty, self.now) + charge.cost * self.token
@@ -111,8 +111,8 @@ def expected(models, charges, now, peek):
         if allowed and not peek and charge.cost and states[i].retry_after == 0:
             model.charge(charge, now)
             after = model.look(dataclasses.replace(charge, cost=0), now)
-            states[i] = State(after.remaining, 0, after.reset_after)
-    return Answer(allowed, now, states)
+            states[i] = after._replace(retry_after=0)
+    return Answer(allowed, states)
 
 
 MILLISECOND = 1000
@@ -197,7 +197,7 @@ def compare(limits, steps):
         calls += 1
         if answer.allowed and not step.peek:
             made += [
-                (i, charge, now + state.reset_after)
+                (i, charge, state.end)
                 for i, (charge, state) in enumerate(zip(charges, answer.states, strict=True))
                 if charge.cost and state.retry_after == 0
             ]

@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..scripting.script import Key, PrefixedKey
+from .deadline import punctual
 
 #: What a call must not inherit from the alias, and what it gets instead.
 OURS: Mapping[str, Any] = {
@@ -115,6 +116,10 @@ class Client:
         for name in ("socket_timeout", "socket_connect_timeout"):
             if self.timeout is not None:
                 kwargs[name] = min(kwargs.get(name) or self.timeout, self.timeout)
+        if self.timeout is not None:
+            pool.connection_class = punctual(pool.connection_class)
+            if hasattr(pool, "timeout"):  # a blocking pool: how long to wait for a free one
+                pool.timeout = min(pool.timeout or self.timeout, self.timeout)
         if self.max_connections is not None:
             pool.max_connections = self.max_connections
         pool.reset()  # a blocking pool made its connections before we had our say

@@ -111,8 +111,8 @@ def degraded_decision(charges: Sequence[Charge], *, peek: bool = False) -> Decis
     if policy == "local":
         answer = local_limiter.ask(charges, peek=peek)
     elif policy == "open":
-        answer = Answer(True, 0, [State(charge.capacity, 0, 0) for charge in charges])
+        answer = Answer(True, [State(charge.capacity, 0, 0) for charge in charges])
     else:
         wait = round(PAUSE * 1e6)
-        answer = Answer(False, 0, [State(0, wait, wait) for charge in charges])
+        answer = Answer(False, [State(0, wait, wait) for charge in charges])
     return decision_of(charges, answer, degraded=True)

@@ -7,6 +7,7 @@ thrown why there is none; ``_walk`` and ``_awalk`` are all that knows how to wai
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Generator, Sequence
@@ -17,14 +18,15 @@ from django.core.signals import setting_changed
 from django.utils.crypto import salted_hmac
 
 from ..client.connections import Client, client_for
+from ..client.deadline import within
 from ..client.execution import arun, run
 from ..conf import conf
-from ..exceptions import RedisAtomicError, WrongType
+from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError, WrongType
 from ..scripting.script import Call, PrefixedKey
 from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
 from .limit import Charge, Decision, Limit
-from .protocol import Answer, State, ask, decision_of, key_of, take_back
+from .protocol import Answer, State, ask, decision_of, is_charged, key_of, tag_of, take_back
 from .rate import Rate
 
 T = TypeVar("T")
@@ -118,15 +120,57 @@ def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | Non
     if breaker.open:
         return None
     try:
-        answer: Answer = yield ask(charges, keys, peek=peek)
-    except WrongType as error:  # somebody else's key in our place says nothing about Redis
-        logger.error("A rate limit can't be counted: %s", error)
-        return None
+        answer: Answer
+        try:
+            answer = yield ask(charges, keys, peek=peek)
+        except CrossSlot:  # different identities, on a cluster
+            answer = yield from _ask_each_identity(charges, keys, peek=peek)
     except RedisAtomicError as error:
-        breaker.failed(error)
+        _failed(error)
         return None
     breaker.succeeded()
     return answer
+
+
+def _failed(error: RedisAtomicError) -> None:
+    if isinstance(error, WrongType):  # somebody else's key in our place: Redis is well
+        logger.error("A rate limit can't be counted: %s", error)
+    else:
+        breaker.failed(error)
+
+
+def _ask_each_identity(
+    charges: Sequence[Charge], keys: Sequence[PrefixedKey], *, peek: bool
+) -> Steps[Answer]:
+    """
+    Ask slot by slot, in order; when one refuses, give back what the others granted.
+
+    So it is never above a limit, but for a moment others may be refused what is
+    then given back.
+    """
+    states: dict[int, State] = {}
+    granted: list[int] = []
+    refused = False
+    for group in _groups_by_slot(keys):
+        asked = [charges[i] for i in group]
+        answer: Answer = yield ask(asked, [keys[i] for i in group], peek=peek or refused)
+        states.update(zip(group, answer.states, strict=True))
+        refused = refused or not answer.allowed
+        if not refused and not peek:
+            granted += [i for i in group if is_charged(charges[i], states[i])]
+    if refused:
+        for i in granted:
+            yield take_back([(charges[i], states[i].end)], [keys[i]])
+            states[i] = states[i]._replace(remaining=states[i].remaining + charges[i].cost)
+    return Answer(not refused, [states[i] for i in range(len(charges))])
+
+
+def _groups_by_slot(keys: Sequence[PrefixedKey]) -> list[list[int]]:
+    """The keys' indexes, those with one hash tag together, in the order of the first."""
+    groups: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(tag_of(key), []).append(index)
+    return list(groups.values())
 
 
 def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]:
@@ -139,21 +183,24 @@ def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]
     if receipt is not None and receipt.degraded:
         local_limiter.take_back(owed)
     elif not breaker.open:
+        keys = _keys(returned)
         try:
-            yield take_back(owed, _keys(returned))
+            for group in _groups_by_slot(keys):
+                yield take_back([owed[i] for i in group], [keys[i] for i in group])
         except RedisAtomicError as error:
-            breaker.failed(error)
+            _failed(error)
 
 
 def _reset(charges: Sequence[Charge]) -> Steps[None]:
+    keys = _keys(charges)
     local_limiter.forget(charges)
+    for group in _groups_by_slot(keys):
+        yield Call("DEL", tuple([keys[i] for i in group]))
     deny_cache.forget(charges)
-    yield Call("DEL", _keys(charges))
-    deny_cache.forget(charges)  # what was refused while we asked
 
 
 def _unlimited(charges: Sequence[Charge]) -> Decision:
-    return decision_of(charges, Answer(True, 0, [State(c.capacity, 0, 0) for c in charges]))
+    return decision_of(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))
 
 
 def _keys(charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
@@ -194,13 +241,14 @@ def _client() -> Client:
 def _walk(steps: Steps[T]) -> T:
     try:
         call = next(steps)
-        while True:
-            try:
-                result = run(_client(), call)
-            except RedisAtomicError as error:
-                call = steps.throw(error)
-            else:
-                call = steps.send(result)
+        with within(conf.RATE_LIMIT_TIMEOUT):
+            while True:
+                try:
+                    result = run(_client(), call)
+                except RedisAtomicError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(result)
     except StopIteration as stop:
         value: T = stop.value
         return value
@@ -210,11 +258,15 @@ async def _awalk(steps: Steps[T]) -> T:
     """See _walk()."""
     try:
         call = next(steps)
+        end = asyncio.get_running_loop().time() + conf.RATE_LIMIT_TIMEOUT
         while True:
             try:
-                result = await arun(_client(), call)
+                async with asyncio.timeout_at(end):
+                    result = await arun(_client(), call)
             except RedisAtomicError as error:
                 call = steps.throw(error)
+            except TimeoutError:
+                call = steps.throw(IndeterminateResult("Redis did not answer in time."))
             else:
                 call = steps.send(result)
     except StopIteration as stop:
@@ -226,7 +278,8 @@ def _probe() -> None:
     """Ask Redis what needs all that a limit needs: the script, a write, memory."""
     limit = Limit("1000/s", algorithm="token_bucket")
     charge = Charge(limit, Rate(1000, 1_000_000), "redis_atomic.probe", str(os.getpid()))
-    run(_client(), ask([charge], _keys([charge])))
+    with within(conf.RATE_LIMIT_TIMEOUT):
+        run(_client(), ask([charge], _keys([charge])))
 
 
 breaker = Breaker(_probe)

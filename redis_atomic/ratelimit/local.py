@@ -46,9 +46,9 @@ class Window:
     def state(self, charge: Charge, now: int) -> State:
         while self._log and now // self._tick - self._log[0][0] >= self._life:
             self._used -= self._log.popleft()[1]
-        reset = self._end(self._log[-1][0]) - now if self._log else 0
+        end = self._end(self._log[-1][0]) if self._log else now
         free = max(charge.capacity - self._used, 0)
-        return State(free, self._retry(charge, now), reset)
+        return State(free, self._retry(charge, now), end - now, end)
 
     def _retry(self, charge: Charge, now: int) -> int:
         if charge.cost > charge.capacity:
@@ -96,10 +96,8 @@ class Bucket:
         room = charge.capacity * self._unit - self._backlog
         missing = charge.cost * self._unit - room
         retry = NEVER if charge.cost > charge.capacity else max(-(-missing // self._drain), 0)
-        return State(max(room // self._unit, 0), retry if charge.cost else 0, self._reset())
-
-    def _reset(self) -> int:
-        return -(-self._backlog // self._drain)
+        reset = -(-self._backlog // self._drain)
+        return State(max(room // self._unit, 0), retry if charge.cost else 0, reset, now + reset)
 
     def add(self, charge: Charge, now: int) -> None:
         self._backlog += charge.cost * self._unit
@@ -134,7 +132,7 @@ class LocalLimiter:
                     _charged(count, charge, state, now)
                     for count, charge, state in zip(counts, charges, states, strict=True)
                 ]
-        return Answer(allowed, now, states)
+        return Answer(allowed, states)
 
     def take_back(self, owed: Sequence[tuple[Charge, int]]) -> None:
         """Give charges back, each with the time at which its effect would end."""

@@ -23,24 +23,34 @@ NEVER = -1
 
 
 class State(NamedTuple):
-    """What one limit answered. Microseconds; ``retry_after`` NEVER: above the limit."""
+    """
+    What one limit answered. Microseconds.
+
+    ``retry_after`` is NEVER for a cost above the limit. ``end`` is when
+    ``reset_after`` is over, on the clock of whoever answered.
+    """
 
     remaining: int
     retry_after: int
     reset_after: int
+    end: int = 0
 
 
 class Answer(NamedTuple):
-    """What was answered to all charges of a call. ``now`` in microseconds."""
+    """What was answered to all charges of a call."""
 
     allowed: bool
-    now: int
     states: Sequence[State]
 
     @classmethod
     def of(cls, reply: list[Any]) -> Answer:
-        states = [State(*reply[at : at + 3]) for at in range(2, len(reply), 3)]
-        return cls(bool(reply[0]), reply[1], states)
+        """Read the script's reply: allowed, now, then three numbers of each limit."""
+        now = reply[1]
+        states = [
+            State(reply[at], reply[at + 1], reply[at + 2], now + reply[at + 2])
+            for at in range(2, len(reply), 3)
+        ]
+        return cls(bool(reply[0]), states)
 
 
 def key_of(charge: Charge, secret: bytes) -> PrefixedKey:
@@ -53,6 +63,11 @@ def key_of(charge: Charge, secret: bytes) -> PrefixedKey:
     """
     tag = _hashed(_identity_parts(charge), secret)
     return PrefixedKey(f"{FORMAT}:{{{tag}}}:{count_of(charge.limit, charge.rate, charge.scope)}")
+
+
+def tag_of(key: PrefixedKey) -> str:
+    """The part of the key that decides its slot."""
+    return key.name[len(FORMAT) :].partition("}")[0]
 
 
 def count_of(limit: Limit, rate: Rate, scope: str) -> str:
@@ -166,8 +181,12 @@ def decision_of(charges: Sequence[Charge], answer: Answer, *, degraded: bool = F
 
 def _receipt_for(charges: Sequence[Charge], answer: Answer, degraded: bool) -> Receipt:
     pairs = zip(charges, answer.states, strict=True)
-    owed = [(c, answer.now + s.reset_after) for c, s in pairs if c.cost and not s.retry_after]
-    return Receipt(owed, degraded)
+    return Receipt([(c, state.end) for c, state in pairs if is_charged(c, state)], degraded)
+
+
+def is_charged(charge: Charge, state: State) -> bool:
+    """Was this charge made, in a call that was allowed? A shadow limit may have no room."""
+    return charge.cost > 0 and state.retry_after == 0
 
 
 def _state_of(charge: Charge, state: State) -> LimitState:
