@@ -280,7 +280,7 @@ def test_giving_back_is_tried_a_few_times(clock):
 
     with pytest.raises(StopIteration) as stop:
         all_lost()
-    assert stop.value.value is None
+    assert stop.value.value == (None, True)
     assert asked == waiting.FINISH_TRIES
 
 

@@ -256,11 +256,10 @@ class Lease:
             return
         if self.ended or not self.granted:
             raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
-        lost, deadline, doubt = self.lost.is_set(), self.lost.deadline, self.ticket.doubt
+        lost, deadline = self.lost.is_set(), self.lost.deadline
         # No more belief and no more renewals, from before the request is sent.
         self.end("released")
-        freed = yield from finish(self.ticket, self.client, self.ttl)
-        repeated = self.ticket.doubt and not doubt
+        freed, repeated = yield from finish(self.ticket, self.client, self.ttl)
         if not lost and freed is False and not (repeated and time.monotonic() < deadline):
             self.lost.reason = "Redis no longer knew it when it was given back"
             lost = True

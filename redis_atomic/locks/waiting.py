@@ -176,23 +176,37 @@ class Attempt:
         return self.ticket.keys.name
 
 
-def finish(ticket: Ticket, client: Client, ttl: float) -> Steps[bool | None]:
+class Finished(NamedTuple):
     """
-    Give back what the ticket has: true if that was a slot, None if nobody answered.
+    What became of giving back: ``freed`` a slot, or None if nobody answered.
+
+    ``repeated``: an earlier try had no answer, so it may be that one that freed it.
+    """
+
+    freed: bool | None
+    repeated: bool
+
+
+def finish(ticket: Ticket, client: Client, ttl: float) -> Steps[Finished]:
+    """
+    Give back what the ticket has.
 
     From here on the token is dead; nothing else may ever be sent with it.
     """
     end = time.monotonic() + FINISH_TIME
+    repeated = False
     for _ in range(FINISH_TRIES):
         try:
             freed: bool = yield Ask(client, ticket.finish(ttl), ticket)
-            ticket.trace = False
-            return freed
-        except (NotExecuted, IndeterminateResult):
+        except (NotExecuted, IndeterminateResult) as error:
+            repeated |= isinstance(error, IndeterminateResult)
             if time.monotonic() >= end:
                 break
             yield Sleep(random.uniform(*TROUBLE))
         except RedisAtomicError:
             logger.exception("The lock %r could not be given back", ticket.keys.name)
             break
-    return None
+        else:
+            ticket.trace = False
+            return Finished(freed, repeated)
+    return Finished(None, repeated)
