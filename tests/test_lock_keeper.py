@@ -128,8 +128,8 @@ async def test_on_asyncio_nothing_is_left_behind():
 
 def test_each_event_loop_has_a_keeper_and_closed_ones_are_forgotten():
     async def hold():
-        async with redis_lock("a", ttl=0.2) as lease:
-            await asyncio.sleep(0.4)
+        async with redis_lock("a", ttl=0.4) as lease:
+            await asyncio.sleep(0.5)
             lease.check()
 
     for _ in range(3):
