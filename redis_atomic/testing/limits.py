@@ -1,0 +1,125 @@
+"""
+Rate limits in tests: switched off, forgotten, exhausted.
+
+From the first use of ``reset_rate_limits`` or ``exhaust`` on, this process counts
+for itself, under key names of its own: other workers on the same server, and runs
+before this one, neither see its counts nor lose theirs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from uuid import uuid4
+
+from ..client.connections import Client
+from ..client.execution import run
+from ..conf import conf
+from ..exceptions import RedisAtomicError
+from ..ratelimit import failure, limiter
+from ..ratelimit.deny_cache import deny_cache
+from ..ratelimit.limit import Charge, Decision
+from ..ratelimit.rate_limiter import RateLimiter
+from ..scripting.script import Call, PrefixedKey, RawKey
+from .override import override
+
+
+class OwnKeys:
+    """The keys of this process's limits, and a list of those it has used."""
+
+    def __init__(self) -> None:
+        self._keys_of = limiter._keys
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        self._name = f"test-{uuid4().hex}"
+        self._used: set[tuple[Client, bytes]] = set()
+
+    def keys_of(self, charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
+        keys = tuple([PrefixedKey(f"{self._name}:{key.name}") for key in self._keys_of(charges)])
+        client = limiter._client()
+        self._used.update([(client, client.make_key(key)) for key in keys])
+        return keys
+
+    def delete(self) -> None:
+        """Delete what was used. One by one, as in a cluster they are in many slots."""
+        while self._used:
+            client, key = self._used.pop()
+            run(client, Call("DEL", (RawKey(key),)))
+
+
+_own_keys: OwnKeys | None = None
+
+
+def _use_own_keys() -> OwnKeys:
+    global _own_keys
+    if _own_keys is None:
+        _own_keys = OwnKeys()
+        limiter._keys = _own_keys.keys_of
+        os.register_at_fork(after_in_child=_own_keys.start_anew)
+        atexit.register(_delete_at_exit, _own_keys)
+        _forget_here()
+    return _own_keys
+
+
+def _delete_at_exit(own_keys: OwnKeys) -> None:
+    with suppress(RedisAtomicError):  # the server may have ended before us
+        own_keys.delete()
+
+
+def _forget() -> None:
+    _use_own_keys().delete()
+    _forget_here()
+
+
+def _forget_here() -> None:
+    deny_cache.clear()
+    failure.local_limiter._counts.clear()
+
+
+def rate_limits_disabled() -> override:
+    """
+    No limits: nothing is counted, nothing refused.
+
+    A context manager, and a decorator of test functions, sync and async, and of
+    test case classes: ``with rate_limits_disabled(): …``.
+    """
+    return override(RATE_LIMIT_ENABLED=False)
+
+
+def reset_rate_limits() -> AbstractContextManager[object]:
+    """
+    Forget all that this process has counted and refused, now.
+
+    What it returns does so again at the end of a ``with`` block, so that no key
+    stays behind. In a test case ``self.enterContext(reset_rate_limits())`` in
+    ``setUp``, with pytest a fixture of one line: ``with reset_rate_limits(): yield``.
+    NotExecuted or IndeterminateResult when Redis does not answer.
+    """
+    _forget()
+    at_the_end = ExitStack()
+    at_the_end.callback(_forget)
+    return at_the_end
+
+
+def exhaust(limit: str | RateLimiter, *identity: str) -> Decision:
+    """
+    Spend what an identity has left of a limit, so that its next request is refused.
+
+    ``exhaust("login", "ip:127.0.0.1")``: a name of RATE_LIMITS, or a RateLimiter,
+    and the identity as decorators make it; several texts for a tuple key. Of
+    several rates the one with least left is spent. Returns the last Decision.
+
+    RuntimeError where limits are switched off, or Redis does not answer.
+    """
+    if not conf.RATE_LIMIT_ENABLED:
+        raise RuntimeError("exhaust() can't spend a limit while RATE_LIMIT_ENABLED is False.")
+    _use_own_keys()
+    asked = RateLimiter(limit) if isinstance(limit, str) else limit
+    who = identity[0] if len(identity) == 1 else identity
+    decision = asked.hit(who, cost=asked.peek(who).remaining)
+    if decision.degraded:
+        raise RuntimeError(f"exhaust() can't spend {limit!r}: Redis does not answer.")
+    return decision
