@@ -49,7 +49,7 @@ class Twenty(RateLimitThrottle):
 
 
 class View(APIView):
-    authentication_classes = [ByHeader]
+    authentication_classes = (ByHeader,)
 
     def get(self, request, **kwargs):
         return Response({"who": getattr(request.user, "pk", None)})
@@ -58,28 +58,28 @@ class View(APIView):
 
 
 class SmallAndLarge(View):
-    throttle_classes = [Large, Small]
+    throttle_classes = (Large, Small)
 
 
 class Scoped(View):
-    throttle_classes = [RateLimitThrottle]
+    throttle_classes = (RateLimitThrottle,)
     throttle_scope = "uploads"
 
 
 class Unscoped(View):
-    throttle_classes = [RateLimitThrottle]
+    throttle_classes = (RateLimitThrottle,)
 
 
 class AnonAndUser(View):
-    throttle_classes = [AnonRateThrottle, UserRateThrottle]
+    throttle_classes = (AnonRateThrottle, UserRateThrottle)
 
 
 class TwentyAMinute(View):
-    throttle_classes = [Twenty]
+    throttle_classes = (Twenty,)
 
 
 class OfTheFramework(View):
-    throttle_classes = [type("Own", (frameworks_own.UserRateThrottle,), {"rate": "3/m"}), Large]
+    throttle_classes = (type("Own", (frameworks_own.UserRateThrottle,), {"rate": "3/m"}), Large)
 
 
 class Failures(RateLimitThrottle):
@@ -87,7 +87,7 @@ class Failures(RateLimitThrottle):
 
 
 class Login(View):
-    throttle_classes = [Failures]
+    throttle_classes = (Failures,)
 
     def post(self, request):
         if request.data.get("password") != "right":
@@ -96,9 +96,9 @@ class Login(View):
 
 
 class TooDear(View):
-    throttle_classes = [
-        type("Dear", (RateLimitThrottle,), {"rate": Limit("5/m", cost=lambda request: 9)})
-    ]
+    throttle_classes = (
+        type("Dear", (RateLimitThrottle,), {"rate": Limit("5/m", cost=lambda request: 9)}),
+    )
 
 
 class ByTenant(View):
@@ -106,18 +106,18 @@ class ByTenant(View):
         rate = "1/m"
         key = staticmethod(lambda request: request.query_params["tenant"])
 
-    throttle_classes = [Throttle]
+    throttle_classes = (Throttle,)
 
 
 class Form(View):
     class Throttle(RateLimitThrottle):
         rate = Limit("1/m", key="post:name", missing="skip")
 
-    throttle_classes = [Throttle]
+    throttle_classes = (Throttle,)
 
 
 class Boxes(ViewSet):
-    throttle_classes = [Small]
+    throttle_classes = (Small,)
 
     def list(self, request):
         return Response([])
@@ -243,7 +243,9 @@ def test_a_scope_without_a_rate_is_an_error_that_says_where_to_add_it(client, mo
 
 def test_a_bad_rate_is_an_error_that_names_the_setting(client, settings):
     settings.REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"uploads": "10/month"}}
-    with pytest.raises(ImproperlyConfigured, match=r"DEFAULT_THROTTLE_RATES'\]\['uploads'\]: '10/m"):
+    with pytest.raises(
+        ImproperlyConfigured, match=r"DEFAULT_THROTTLE_RATES'\]\['uploads'\]: '10/m"
+    ):
         client.get("/scoped")
 
 
@@ -252,7 +254,7 @@ def test_the_wait_is_the_time_after_which_all_limits_let_it_pass(client):
         rate = "2/h"
 
     class Both(View):
-        throttle_classes = [Small, Longer]
+        throttle_classes = (Small, Longer)
 
     view = Both.as_view()
     requests = APIRequestFactory()
@@ -284,7 +286,7 @@ def test_the_decision_is_on_both_requests():
     seen = []
 
     class Looking(View):
-        throttle_classes = [Small]
+        throttle_classes = (Small,)
 
         def get(self, request):
             seen.extend([request.rate_limit, request._request.rate_limit])
@@ -320,9 +322,7 @@ def test_a_form_field_is_found_and_left_for_the_view(client):
     form = "application/x-www-form-urlencoded"
     for content_type in (form, f"{form}; charset=utf-8"):
         who = f"name={len(content_type)}"
-        found = [
-            client.post("/form", who, content_type=content_type).status_code for _ in range(2)
-        ]
+        found = [client.post("/form", who, content_type=content_type).status_code for _ in range(2)]
         assert found == [200, 429]
 
 
@@ -334,7 +334,7 @@ def test_views_without_a_scope_count_for_themselves(client):
 
 def test_a_view_that_asks_twice_is_charged_once():
     class Twice(View):
-        throttle_classes = [Small]
+        throttle_classes = (Small,)
 
         def get(self, request):
             self.check_throttles(request)
@@ -363,7 +363,7 @@ async def test_async_views_of_adrf_are_limited():
     adrf = pytest.importorskip("adrf.views", exc_type=ImportError)
 
     class Awaited(adrf.APIView):
-        throttle_classes = [Failures, Small]
+        throttle_classes = (Failures, Small)
 
         async def get(self, request):
             return Response({})

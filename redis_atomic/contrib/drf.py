@@ -34,10 +34,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http.response import HttpResponseBase
-from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from ..conf import conf
 from ..ratelimit.gate import Admission, Rule, enter, leave
@@ -70,11 +68,11 @@ class RateLimitThrottle(BaseThrottle):
     scope: str | None = None
     rate: Any = None
     key: Any = "user"
-    exempt: Callable[[Request], Any] | None = None
+    exempt: Callable[[Any], Any] | None = None
 
     _decision: Decision | None = None
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: Any, view: Any) -> bool:
         """Whether all limits of the view let the request pass; the first throttle asks for all."""
         if ASKED in vars(request):
             return True
@@ -93,11 +91,11 @@ class RateLimitThrottle(BaseThrottle):
         """Seconds until the request will pass; None: never, it costs more than the limit."""
         return None if self._decision is None else self._decision.retry_after
 
-    def rule(self, view: APIView) -> Rule:
+    def rule(self, view: Any) -> Rule:
         """What this throttle asks of a request to this view."""
         return Rule(partial(self.get_limits, view), exempt=self.exempt, block=False)
 
-    def get_limits(self, view: APIView) -> tuple[Limit, ...]:
+    def get_limits(self, view: Any) -> tuple[Limit, ...]:
         """The limits for a view; to be overridden where the attributes don't suffice."""
         scope = self.scope or getattr(view, "throttle_scope", None)
         if self.rate is not None:
@@ -120,8 +118,8 @@ class RateLimitThrottle(BaseThrottle):
             ) from error
 
 
-def _is_authenticated(request: Request) -> bool:
-    return bool(request.user and request.user.is_authenticated)
+def _is_authenticated(request: Any) -> bool:
+    return bool(getattr(request.user, "is_authenticated", False))
 
 
 class AnonRateThrottle(RateLimitThrottle):
@@ -138,11 +136,11 @@ class UserRateThrottle(RateLimitThrottle):
     scope = "user"
 
 
-def _throttles_of(view: APIView) -> list[RateLimitThrottle]:
+def _throttles_of(view: Any) -> list[RateLimitThrottle]:
     return [each for each in view.get_throttles() if isinstance(each, RateLimitThrottle)]
 
 
-def _name_of(view: APIView) -> str:
+def _name_of(view: Any) -> str:
     """The scope of rates without one. ``@api_view`` gives its class only the function's name."""
     cls = type(view)
     named = cls.__qualname__.endswith(cls.__name__)
@@ -150,7 +148,11 @@ def _name_of(view: APIView) -> str:
 
 
 def _finalize(
-    finalize_response: Callable[..., Any], admission: Admission, request: Request, *args: Any, **kwargs: Any
+    finalize_response: Callable[..., Any],
+    admission: Admission,
+    request: Any,
+    *args: Any,
+    **kwargs: Any,
 ) -> HttpResponseBase:
     """The view's finalize_response, and what is to be done with the response."""
     response: HttpResponseBase = finalize_response(request, *args, **kwargs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from uuid import uuid4
@@ -34,20 +35,26 @@ class OwnKeys:
         self.start_anew()
 
     def start_anew(self) -> None:
+        """Take another name: nothing is counted under it."""
         self._name = f"test-{uuid4().hex}"
-        self._used: set[tuple[Client, bytes]] = set()
+        self._used: dict[Client, set[bytes]] = defaultdict(set)
 
     def keys_of(self, charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
+        """The keys under which these charges are counted here."""
         keys = tuple([PrefixedKey(f"{self._name}:{key.name}") for key in self._keys_of(charges)])
         client = limiter._client()
-        self._used.update([(client, client.make_key(key)) for key in keys])
+        self._used[client].update([client.make_key(key) for key in keys])
         return keys
 
-    def delete(self) -> None:
-        """Delete what was used. One by one, as in a cluster they are in many slots."""
-        while self._used:
-            client, key = self._used.pop()
-            run(client, Call("DEL", (RawKey(key),)))
+    def forget(self) -> None:
+        """Delete what was used, and start anew."""
+        used = self._used
+        self.start_anew()
+        for client, keys in used.items():
+            # A server that does not answer keeps them until their time runs out.
+            with suppress(RedisAtomicError):
+                for key in keys:  # one by one: in a cluster they are in many slots
+                    run(client, Call("DEL", (RawKey(key),)))
 
 
 _own_keys: OwnKeys | None = None
@@ -59,18 +66,13 @@ def _use_own_keys() -> OwnKeys:
         _own_keys = OwnKeys()
         limiter._keys = _own_keys.keys_of
         os.register_at_fork(after_in_child=_own_keys.start_anew)
-        atexit.register(_delete_at_exit, _own_keys)
+        atexit.register(_own_keys.forget)
         _forget_here()
     return _own_keys
 
 
-def _delete_at_exit(own_keys: OwnKeys) -> None:
-    with suppress(RedisAtomicError):  # the server may have ended before us
-        own_keys.delete()
-
-
 def _forget() -> None:
-    _use_own_keys().delete()
+    _use_own_keys().forget()
     _forget_here()
 
 
@@ -96,7 +98,7 @@ def reset_rate_limits() -> AbstractContextManager[object]:
     What it returns does so again at the end of a ``with`` block, so that no key
     stays behind. In a test case ``self.enterContext(reset_rate_limits())`` in
     ``setUp``, with pytest a fixture of one line: ``with reset_rate_limits(): yield``.
-    NotExecuted or IndeterminateResult when Redis does not answer.
+    Never raises because of Redis.
     """
     _forget()
     at_the_end = ExitStack()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.test.utils import override_settings
@@ -28,14 +29,15 @@ class override(override_settings):  # noqa: N801 - it stands beside override_set
         self.changes = changes
 
     def enable(self) -> None:
-        self._merge()
+        # Not before: an override around this one may have come in between.
+        self._merge_into(user_settings())
         super().enable()
 
     def save_options(self, test_func: Any) -> None:
-        # A class is decorated once and enables what was saved then.
-        self._merge()
+        """Called for a test case class, which enables later what was saved with it."""
+        saved = test_func._overridden_settings or {}
+        self._merge_into(saved.get("REDIS_ATOMIC", user_settings()))
         super().save_options(test_func)
 
-    def _merge(self) -> None:
-        # As late as can be: an override around this one may have come in between.
-        self.options = {"REDIS_ATOMIC": {**user_settings(), **self.changes}}
+    def _merge_into(self, base: Mapping[str, Any]) -> None:
+        self.options = {"REDIS_ATOMIC": {**base, **self.changes}}
