@@ -16,8 +16,8 @@ from redis_atomic.conf import conf
 from redis_atomic.decorators import rate_limit
 from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.rate_limiter import RateLimiter
+from redis_atomic.testing import override
 from redis_atomic.testing.limits import exhaust, rate_limits_disabled, reset_rate_limits
-from redis_atomic.testing.override import override
 from tests import settings as test_settings
 
 ROOT = Path(__file__).parent.parent
@@ -80,18 +80,6 @@ def test_disabling_keeps_the_other_settings():
         assert conf.RATE_LIMIT_ENABLED is False
     assert conf.RATE_LIMIT_ENABLED is True
     assert conf.RATE_LIMIT_ON_ERROR == "local"
-
-
-def test_override_is_evaluated_when_it_begins_not_when_it_is_made(settings):
-    later = override(LOCK_TTL=7)
-    settings.REDIS_ATOMIC = {"LOCK_WAIT": 3}
-    with later:
-        assert (conf.LOCK_TTL, conf.LOCK_WAIT) == (7, 3)
-
-
-def test_override_refuses_what_is_not_a_setting():
-    with pytest.raises(TypeError, match="no 'LOCK_TLL'"):
-        override(LOCK_TLL=7)
 
 
 def test_an_exhausted_limit_refuses_the_next_request(fresh):

@@ -24,7 +24,7 @@ from ..ratelimit.deny_cache import deny_cache
 from ..ratelimit.limit import Charge, Decision
 from ..ratelimit.rate_limiter import RateLimiter
 from ..scripting.script import Call, PrefixedKey, RawKey
-from .override import override
+from .settings import OverrideSettings, override
 
 
 class OwnKeys:
@@ -81,7 +81,7 @@ def _forget_here() -> None:
     failure.local_limiter._counts.clear()
 
 
-def rate_limits_disabled() -> override:
+def rate_limits_disabled() -> OverrideSettings:
     """
     No limits: nothing is counted, nothing refused.
 
