@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
 from redis_atomic.middleware import RateLimitMiddleware
-from tests.test_decorators import HOSTILE, commands
+from tests.test_decorators import HOSTILE, PATIENT, commands
 
 MIDDLEWARE = "redis_atomic.middleware.RateLimitMiddleware"
 
@@ -20,7 +20,7 @@ def site(settings):
     def site(limits, *, client=Client, **more):
         settings.ROOT_URLCONF = "tests.urls_limited"
         settings.MIDDLEWARE = [MIDDLEWARE]
-        settings.REDIS_ATOMIC = {"RATE_LIMITS": limits, **more}
+        settings.REDIS_ATOMIC = PATIENT | {"RATE_LIMITS": limits} | more
         return client(raise_request_exception=False)
 
     return site
