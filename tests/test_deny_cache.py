@@ -1,0 +1,222 @@
+import statistics
+import time
+
+import pytest
+from django.test import override_settings
+
+from redis_atomic import Limit, RateLimiter
+from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
+from redis_atomic.ratelimit.limit import Charge
+from redis_atomic.ratelimit.limiter import decide
+from redis_atomic.ratelimit.rate import Rate
+
+
+@pytest.fixture(autouse=True)
+def _no_old_refusals():
+    deny_cache.clear()
+
+
+@pytest.fixture
+def asked(server_client):
+    """How often Redis was asked since the last time."""
+    server_client.config_resetstat()
+
+    def count():
+        calls = server_client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+        server_client.config_resetstat()
+        return calls
+
+    return count
+
+
+def exhaust(limiter, identity="user:7"):
+    while limiter.hit(identity):
+        pass
+
+
+def test_a_refused_identity_is_not_asked_again(asked):
+    limiter = RateLimiter("3/h", name="export")
+    exhaust(limiter)
+    assert asked() >= 4
+    decisions = [limiter.hit("user:7") for _ in range(50)]
+    assert asked() == 0
+    assert not any(decisions)
+    assert limiter.hit("user:8")
+    assert asked() == 1
+
+
+def test_decorators_and_limiters_share_what_was_refused(asked):
+    limit = Limit("1/h", key=None, name="export")
+    charge = Charge(limit, limit.rate, "export", "user:7")
+    assert decide([charge])
+    assert not decide([charge])
+    asked()
+    assert not decide([charge])
+    assert not RateLimiter(limit).hit("user:7")
+    assert asked() == 0
+
+
+def test_a_smaller_cost_is_asked_and_a_larger_one_is_not(asked):
+    limiter = RateLimiter("10/h", name="export")
+    limiter.hit("user:7", cost=7)
+    assert not limiter.hit("user:7", cost=5)
+    asked()
+    assert not limiter.hit("user:7", cost=5)
+    assert not limiter.hit("user:7", cost=6)
+    assert asked() == 0
+    assert limiter.hit("user:7", cost=3)
+    assert asked() == 1
+
+
+def test_the_usual_cost_is_meant_where_none_is_given(asked):
+    limiter = RateLimiter(Limit("10/h", key=None, name="export", cost=4))
+    limiter.hit("user:7", cost=7)
+    assert not limiter.hit("user:7")
+    asked()
+    assert not limiter.hit("user:7")
+    assert not limiter.hit("user:7", cost=4)
+    assert asked() == 0
+    assert limiter.hit("user:7", cost=3)
+
+
+def test_the_times_told_are_as_of_now():
+    limiter = RateLimiter("1/h", "9/d", name="export")
+    exhaust(limiter)
+    first, start = limiter.hit("user:7"), time.monotonic()
+    time.sleep(0.05)
+    second, passed = limiter.hit("user:7"), time.monotonic() - start
+    assert first.retry_after - second.retry_after == pytest.approx(passed, abs=0.03)
+    assert first.reset_after - second.reset_after == pytest.approx(passed, abs=0.03)
+    assert second.limits[0].retry_after == second.retry_after
+    assert second.limits[1].retry_after == 0.0
+    assert (first.remaining, first.limit) == (second.remaining, second.limit)
+
+
+def test_a_refusal_is_over_when_its_time_has_come():
+    limiter = RateLimiter(Rate(1, 200_000), name="export")
+    exhaust(limiter)
+    refused = limiter.hit("user:7")
+    time.sleep(refused.retry_after + 2 * STALE)
+    assert limiter.hit("user:7")
+
+
+def test_no_refusal_is_remembered_longer_than_five_seconds():
+    limiter = RateLimiter("1/w", name="export")
+    exhaust(limiter)
+    (refusal,) = deny_cache._refusals.values()
+    assert refusal._until - time.monotonic() <= LONGEST
+
+
+def test_a_cost_above_the_limit_is_remembered(asked):
+    limiter = RateLimiter("5/h", name="export")
+    assert limiter.hit("user:7", cost=6).retry_after is None
+    asked()
+    assert limiter.hit("user:7", cost=6).retry_after is None
+    assert asked() == 0
+
+
+def test_limits_that_give_back_are_always_asked(asked):
+    limiter = RateLimiter(Limit("1/h", key=None, name="login", count_when=bool))
+    exhaust(limiter)
+    asked()
+    assert not limiter.hit("user:7")
+    assert asked() == 1
+
+
+def test_what_a_limit_in_shadow_mode_would_refuse_is_not_remembered(asked):
+    limiter = RateLimiter(Limit("1/h", key=None, shadow=True, name="trial"))
+    assert all(limiter.hit("user:7") for _ in range(3))
+    assert len(deny_cache) == 0
+
+
+def test_a_reset_and_a_refund_of_this_process_are_seen_at_once():
+    limiter = RateLimiter("2/h", name="export")
+    first = limiter.hit("user:7")
+    exhaust(limiter)
+    limiter.refund(first)
+    assert limiter.hit("user:7")
+    assert not limiter.hit("user:7")
+    limiter.reset("user:7")
+    assert limiter.hit("user:7")
+
+
+def test_other_terms_are_asked(asked):
+    """The same count, with room for more."""
+    exhaust(RateLimiter("2/h", name="export"))
+    asked()
+    assert RateLimiter("5/h", name="export").hit("user:7")
+    assert asked() == 1
+
+
+def test_one_identity_of_a_call_does_not_stand_for_another():
+    user, ip = Limit("1/h", key="user"), Limit("5/h", key="ip")
+
+    def ask(user_id, address):
+        return decide(
+            [
+                Charge(user, user.rate, "view", f"user:{user_id}"),
+                Charge(ip, ip.rate, "view", f"ip:{address}"),
+            ]
+        )
+
+    assert ask(7, "192.0.2.1")
+    assert not ask(7, "192.0.2.1")
+    assert ask(8, "192.0.2.1")
+    assert not ask(7, "192.0.2.2")
+    assert not ask(7, "192.0.2.2")
+    assert ask(9, "192.0.2.2")
+
+
+def test_the_cache_holds_no_more_than_the_setting_says():
+    with override_settings(REDIS_ATOMIC={"RATE_LIMIT_DENY_CACHE_SIZE": 3}):
+        limiter = RateLimiter("1/h", name="export")
+        for number in range(10):
+            exhaust(limiter, f"user:{number}")
+            assert len(deny_cache) <= 3
+        assert not limiter.hit("user:0")
+
+
+def test_the_cache_can_be_switched_off(asked):
+    with override_settings(REDIS_ATOMIC={"RATE_LIMIT_DENY_CACHE_SIZE": 0}):
+        limiter = RateLimiter("1/h", name="export")
+        exhaust(limiter)
+        asked()
+        assert not limiter.hit("user:7")
+        assert asked() == 1
+
+
+def test_a_long_identity_is_not_kept():
+    limiter = RateLimiter("1/h", name="export")
+    exhaust(limiter, "x" * 1_000_000)
+    assert len(deny_cache) == 0
+    exhaust(limiter, "x" * LONGEST_IDENTITY)
+    assert len(deny_cache) == 1
+
+
+def test_a_changed_setting_empties_the_cache(asked):
+    with override_settings(REDIS_ATOMIC={"RATE_LIMITS": {"login": {"RATE": "1/h"}}}):
+        limiter = RateLimiter("login")
+        exhaust(limiter)
+    with override_settings(REDIS_ATOMIC={"RATE_LIMITS": {"login": {"RATE": "2/h"}}}):
+        assert limiter.hit("user:7")
+
+
+async def test_asyncio_is_answered_from_the_cache_as_well(asked):
+    limiter = RateLimiter("1/h", name="export")
+    assert await limiter.ahit("user:7")
+    assert not await limiter.ahit("user:7")
+    asked()
+    assert not await limiter.ahit("user:7")
+    assert asked() == 0
+
+
+def test_an_answer_from_the_cache_takes_microseconds():
+    """Liveness, not speed: the benchmark has the figure."""
+    limiter = RateLimiter("1/h", name="export")
+    exhaust(limiter)
+    times = []
+    for _ in range(2000):
+        start = time.perf_counter()
+        limiter.hit("user:7")
+        times.append(time.perf_counter() - start)
+    assert statistics.median(times) < 20e-6
