@@ -37,7 +37,7 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 # What keys hold
 
-around = [0, 10**14, 10**15, 2**53, 2**62, 2**63]
+around = [0, 10**14, 10**15, 2**53, 10**16, 10**18, 2**62, 2**63]
 integers = st.one_of(
     st.integers(-3, 12),
     st.integers(LOWEST, HIGHEST),
@@ -355,6 +355,25 @@ def test_an_operation_does_what_its_model_does(machine):
 @pytest.mark.parametrize("machine", MACHINES)
 def test_an_operation_does_what_its_model_does_for_thousands_of_steps(machine):
     run_machine(machine, examples=200, steps=50)
+
+
+def edges():
+    """Where a comparison may go wrong: neighbours that are one double, or of two lengths."""
+    near = [n + step for n in (0, 10**15, 2**53, 10**16, 10**18) for step in (-1, 0, 1)]
+    return sorted({*near, *(-n for n in near), LOWEST, LOWEST + 1, HIGHEST - 1, HIGHEST})
+
+
+def test_all_orders_of_edge_values_are_exact(server_client):
+    for old in edges():
+        for new in edges():
+            server_client.set("tests:1:k", old)
+            assert op.set_if_greater("k", new) == (new > old, max(old, new))
+            server_client.set("tests:1:k", old)
+            assert op.increment_with_max("k", 1, maximum=new) == (old < new, old + (old < new))
+            server_client.set("tests:1:k", old)
+            server_client.delete("tests:1:other")
+            enough = old - 1 >= new
+            assert op.transfer("k", "other", 1, minimum=new) == (enough, old - enough, enough)
 
 
 # Keys
