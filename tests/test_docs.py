@@ -1,4 +1,4 @@
-"""The documentation's own code, run as a reader would run it."""
+"""The pages of docs/ are true: their code runs, and the tests they name exist."""
 
 import os
 import re
@@ -11,6 +11,8 @@ import pytest
 from redis_atomic.testing import embedded_server
 
 ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
 
 SETTINGS = """
 SECRET_KEY = "x"
@@ -47,3 +49,28 @@ def test_the_page_on_testing_scripts_holds_what_it_says(tmp_path):
         check=False,
     )
     assert "7 passed" in done.stdout, done.stdout + done.stderr
+
+
+def names(page):
+    return page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_every_test_that_a_page_names_exists(page):
+    named = set(re.findall(r"`(test_\w+)`", page.read_text()))
+    assert named <= set(re.findall(r"def (test_\w+)\(", TESTS))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_every_piece_of_code_can_be_compiled(page):
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        compile(code, page.name, "exec")
+
+
+def test_the_page_of_locks_names_a_test_for_each_promise():
+    page = (ROOT / "docs" / "locks.md").read_text()
+    for heading in ("What is promised", "Under which faults", "Transactions"):
+        section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+        assert rows
+        assert all("`test_" in row for row in rows)
