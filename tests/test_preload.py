@@ -235,6 +235,7 @@ def test_the_report_as_json():
         ("redis://127.0.0.1:1/0", [], 3, "could not be asked"),
         (test_settings.REDIS_URL, ["--unknown"], 2, "unrecognized arguments"),
     ],
+    ids=["all well", "no server", "no such option"],
 )
 def test_a_shell_sees_the_exit_code(url, arguments, code, said):
     done = subprocess.run(

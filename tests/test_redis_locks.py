@@ -195,7 +195,9 @@ def test_a_long_name_can_be_broken_as_it_is_shown():
 
 
 @pytest.mark.parametrize(
-    ("alias", "location"), [("default", "redis://127.0.0.1:1/0"), ("nowhere", REDIS_URL)]
+    ("alias", "location"),
+    [("default", "redis://127.0.0.1:1/0"), ("nowhere", REDIS_URL)],
+    ids=["no server", "no cache"],
 )
 def test_what_cannot_be_asked_is_an_error_for_people(alias, location):
     caches = {"default": CACHES["default"] | {"LOCATION": location}}
