@@ -442,7 +442,7 @@ def test_e022_a_rate_that_cannot_be_read():
         ("KEY", "os.path.nothing", "'ip', 'user', "),
         ("ALGORITHM", "fixed_window", "'sliding_window' or 'token_bucket'"),
         ("COST", 0, "a number of units, 1 or more, or a callable or its dotted path"),
-        ("EXEMPT", True, "a callable or its dotted path, or a list of networks"),
+        ("EXEMPT", True, "a callable or its dotted path"),
         ("MISSING", "ip", "'skip', 'shared' or None"),
         ("COUNT_WHEN", "os.path.nothing", "a callable or its dotted path"),
         ("SHADOW", 1, "True or False"),

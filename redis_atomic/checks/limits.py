@@ -130,10 +130,6 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 1
 
 
-def _is_exempt(value: object) -> bool:
-    return _is_callable(value) or (isinstance(value, list | tuple) and bool(value))
-
-
 def _is_regex(value: object) -> bool:
     try:
         return isinstance(value, str | re.Pattern) and bool(re.compile(value))
@@ -162,7 +158,7 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
         lambda value: _is_count(value) or (value is not None and _is_callable(value)),
         f"a number of units, 1 or more, or {CALLABLE}",
     ),
-    "EXEMPT": (_is_exempt, f"{CALLABLE}, or a list of networks"),
+    "EXEMPT": (_is_callable, CALLABLE),
     "MISSING": (lambda value: value in (None, "skip", "shared"), "'skip', 'shared' or None"),
     "COUNT_WHEN": (_is_callable, CALLABLE),
     "SHADOW": (lambda value: isinstance(value, bool), "True or False"),
