@@ -90,7 +90,7 @@ def test_a_changed_script_restarts_the_process(tmp_path):
 
 def keep_changing(path, stop, process):
     """Change a file until stopped: a reloader must have seen it before it can see a change."""
-    for moment in range(60):
+    for moment in range(240):
         os.utime(path, (moment, moment))
         if stop.wait(0.5):
             break

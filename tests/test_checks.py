@@ -319,7 +319,7 @@ def test_e017_a_use_beyond_the_head(tmp_path):
         (
             "E017",
             f"{tmp_path / 'a.lua'}:3: KEYS[3] is beyond the head, which declares a b.",
-            "Correct the number, or declare it: '-- keys: a b key3'",
+            "Correct the number, or let the head say:\n-- keys: a b key3",
         )
     ]
 

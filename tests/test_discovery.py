@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path):
         (
             b"-- keys: a\n\nreturn KEYS[3]",
             "beyond-head",
-            ":3: KEYS[3] is beyond the head, which declares a. Correct the number, or declare it",
+            ":3: KEYS[3] is beyond the head, which declares a. Correct the number, or",
         ),
         (
             b"-- keys: a\n-- flags: no-writes\nreturn redis.call('DEL', KEYS[1])",

@@ -8,10 +8,12 @@ from redis_atomic.scripting.script import Script
 from redis_atomic.scripting.signature import read_signature
 
 
+def findings(source):
+    return lint(Script("s", source.encode(), signature=read_signature(source, "s")))
+
+
 def said_of(source):
-    signature = read_signature(source, "s")
-    found = lint(Script("s", source.encode(), signature=signature))
-    return [(each.rule, each.line, each.message) for each in found]
+    return [(each.rule, each.line, each.message) for each in findings(source)]
 
 
 def rules(source):
@@ -60,18 +62,17 @@ def test_a_use_beyond_the_head_is_a_lie(source, line, message):
     assert ("beyond-head", line, message) in said_of(source)
 
 
-def test_the_hint_is_the_line_to_paste():
+def test_the_hint_is_what_to_paste():
     source = "local n = ARGV[2]\nreturn redis.call('GET', KEYS[1], unpack(ARGV))"
-    hints = {
-        each.hint
-        for each in lint(Script("s", b"", signature=None) if not source else _script(source))
+    hints = {each.hint for each in findings(source)}
+    assert hints == {
+        (
+            "Correct the number, or let the head say:\n"
+            "-- keys: key1\n-- args: arg1:str arg2:str *args:str"
+        )
     }
-    assert "Correct the number, or declare it: '-- keys: key1'" in hints
-    assert "Correct the number, or declare it: '-- args: arg1:str arg2:str *args:str'" in hints
-
-
-def _script(source):
-    return Script("s", source.encode(), signature=read_signature(source, "s"))
+    head = "-- keys: key1\n-- args: arg1:str arg2:str *args:str\n"
+    assert rules(head + source) == []
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_a_broken_script_harms_no_other_and_is_never_sent(with_files, server_cli
                 scripts["lies"]()
         assert str(caught.value) == (
             f"{tmp_path / 'lies.lua'}:1: KEYS[1] is beyond the head, which declares none. "
-            "Correct the number, or declare it: '-- keys: key1'"
+            "Correct the number, or let the head say:\n-- keys: key1"
         )
         assert caught.value.__cause__ is None
 

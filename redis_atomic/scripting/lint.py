@@ -27,9 +27,9 @@ def _words(text: str) -> frozenset[str]:
 #: Commands whose first argument is not a key.
 KEYLESS = _words(
     "ACL BITOP CLIENT CLUSTER COMMAND CONFIG DBSIZE ECHO EVAL EVALSHA FCALL FLUSHALL FLUSHDB "
-    "FUNCTION INFO KEYS LOLWUT MEMORY MSETNX OBJECT PING PUBLISH PUBSUB RANDOMKEY ROLE SCAN "
+    "FUNCTION INFO KEYS LMPOP LOLWUT MEMORY MSETNX OBJECT PING PUBLISH PUBSUB RANDOMKEY ROLE SCAN "
     "SCRIPT SELECT SPUBLISH TIME WAIT XGROUP XINFO XREAD XREADGROUP "
-    "LMPOP ZMPOP SINTERCARD ZDIFF ZINTER ZINTERCARD ZUNION"
+    "BLMPOP BZMPOP ZMPOP SINTERCARD ZDIFF ZINTER ZINTERCARD ZUNION"
 )
 #: Common commands that write; a "no-writes" script that calls one is refused by Redis.
 WRITES = _words(
@@ -108,19 +108,27 @@ class Uses:
 
 
 def _beyond_the_head(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
-    for table, parameters in (("KEYS", signature.keys), ("ARGV", signature.args)):
-        uses = Uses.of(table, tokens)
-        tail = bool(parameters and parameters[-1].tail)
-        hint = f"Correct the number, or declare it: {_to_paste(table, parameters, uses)!r}"
-        for number, line in uses.numbers.items():
-            if number == 0 or (number > len(parameters) and not tail):
-                message = (
-                    f"{table}[{number}] is beyond the head, which declares {_count(parameters)}."
-                )
-                yield Finding("beyond-head", message, hint, line)
-        if uses.others and not parameters:
-            message = f"{table} is used, and the head declares none."
-            yield Finding("beyond-head", message, hint, uses.others[0])
+    tables = {
+        "KEYS": (signature.keys, Uses.of("KEYS", tokens)),
+        "ARGV": (signature.args, Uses.of("ARGV", tokens)),
+    }
+    beyond = {table: dict(_beyond(table, *each)) for table, each in tables.items()}
+    lines = [_to_paste(table, *tables[table]) for table, found in beyond.items() if found]
+    hint = "\n".join(["Correct the number, or let the head say:", *lines])
+    for found in beyond.values():
+        for message, line in found.items():
+            yield Finding("beyond-head", message, hint, line)
+
+
+def _beyond(table: str, parameters: Sequence[Parameter], uses: Uses) -> Iterator[tuple[str, int]]:
+    """What is said of each use that the head does not cover, and its line."""
+    tail = bool(parameters and parameters[-1].tail)
+    for number, line in uses.numbers.items():
+        if number == 0 or (number > len(parameters) and not tail):
+            declared = _count(parameters)
+            yield f"{table}[{number}] is beyond the head, which declares {declared}.", line
+    if uses.others and not parameters:
+        yield f"{table} is used, and the head declares none.", uses.others[0]
 
 
 def _count(parameters: Sequence[Parameter]) -> str:
