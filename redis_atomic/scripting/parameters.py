@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,12 +48,12 @@ class Parameter:
             yield self._word(self.name, value)
         elif self.tail == "*":
             if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-                raise TypeError(f"{self.name} must be a list, not {value!r}.")
+                raise TypeError(f"{self.name} must be a list, not {reprlib.repr(value)}.")
             for index, each in enumerate(value):
                 yield self._word(f"{self.name}[{index}]", each)
         else:
             if not isinstance(value, Mapping):
-                raise TypeError(f"{self.name} must be a mapping, not {value!r}.")
+                raise TypeError(f"{self.name} must be a mapping, not {reprlib.repr(value)}.")
             for field, each in value.items():
                 encode = encode_bytes if isinstance(field, bytes) else encode_str
                 yield encode(f"a field of {self.name}", field)
@@ -92,7 +93,7 @@ def _checked_key(name: str, value: object) -> object:
         encode(name, value.name)
     else:
         given = type(value).__name__
-        raise TypeError(f"{name} must be a key, str or RawKey, not {value!r} ({given}).")
+        raise TypeError(f"{name} must be a key, str or RawKey, not {reprlib.repr(value)} ({given}).")
     return value
 
 
