@@ -2,14 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_atomic.scripting.lint import lint
+from redis_atomic.scripting.lint import advice, lies
 from redis_atomic.scripting.lua import redis_calls, tokens_of
 from redis_atomic.scripting.script import Script
 from redis_atomic.scripting.signature import read_signature
 
 
 def findings(source):
-    return lint(Script("s", source.encode(), signature=read_signature(source, "s")))
+    script = Script("s", source.encode(), signature=read_signature(source, "s"))
+    return lies(script) + advice(script)
 
 
 def said_of(source):
@@ -125,7 +126,7 @@ def test_crlf_is_told():
 
 def test_a_script_without_a_signature_cannot_be_judged():
     with pytest.raises(ValueError, match="'s' has no signature"):
-        lint(Script("s", b"return 1"))
+        lies(Script("s", b"return 1"))
 
 
 def test_calls_are_found_with_their_arguments():

@@ -205,10 +205,10 @@ def test_a_wrong_argument_is_named(head, value, error, message):
 @pytest.mark.parametrize(
     ("head", "value", "message"),
     [
-        ("*a:int", "12", "a must be a list, not '12'."),
-        ("*a:int", 5, "a must be a list, not 5."),
+        ("*a:int", "12", "a must be a list, not '12' (str)."),
+        ("*a:int", 5, "a must be a list, not 5 (int)."),
         ("*a:int", [1, "2"], "a[1] must be int, not '2' (str)."),
-        ("**a:int", [1], "a must be a mapping, not [1]."),
+        ("**a:int", [1], "a must be a mapping, not [1] (list)."),
         ("**a:int", {"x": "1"}, "a['x'] must be int, not '1' (str)."),
         ("**a:int", {1: 1}, "a field of a must be str, not 1 (int)."),
     ],
@@ -229,7 +229,7 @@ def test_a_wrong_item_is_named(head, value, message):
         ({"stock": "s", "amount": 1, "tags": ["x"]}, "reason is missing: it is sent before tags."),
         ({"stock": b"s", "amount": 1}, "stock must be a key, str or RawKey, not b's' (bytes)."),
         ({"stock": None, "amount": 1}, "stock must be a key, str or RawKey, not None"),
-        ({"stock": "s", "holds": "abc", "amount": 1}, "holds must be a list, not 'abc'."),
+        ({"stock": "s", "holds": "abc", "amount": 1}, "holds must be a list, not 'abc' (str)."),
         ({"stock": "s", "holds": [1], "amount": 1}, "holds[0] must be a key"),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..registry import script_folders, scripts
 from ..scripting.discovery import Entry
-from ..scripting.lint import Finding, lint
+from ..scripting.lint import Finding, advice
 from .problem import Problem, check
 
 
@@ -19,7 +19,7 @@ def _faults(rule: str) -> Iterator[Problem]:
 def _advice(rule: str) -> Iterator[Problem]:
     for entry in scripts.entries.values():
         if entry.script is not None:
-            for finding in lint(entry.script):
+            for finding in advice(entry.script):
                 if finding.rule == rule:
                     yield _problem(entry, finding)
 

@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..exceptions import InvalidScript
-from .lint import LIES, Finding, lint
+from .lint import Finding, lies
 from .script import Script
 from .signature import read_signature
 
@@ -125,9 +125,8 @@ def _read(name: str, path: Path, *, builtin: bool = False) -> Script:
         builtin=builtin,
         signature=signature,
     )
-    for finding in lint(script):
-        if finding.rule in LIES:
-            raise _Fault(finding)
+    for finding in lies(script):
+        raise _Fault(finding)
     return script
 
 

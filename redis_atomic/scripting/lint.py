@@ -1,8 +1,8 @@
 """
 What can be said of a script without a server.
 
-A lie of the head (``LIES``) makes the script unusable: it is never sent. The
-other findings are advice. Only what is certain is reported: a key that comes out
+A lie of the head makes the script unusable: it is never sent. All else is advice.
+Only what is certain is reported: a key that comes out
 of a loop or a function is not followed.
 """
 
@@ -15,9 +15,6 @@ from .lua import RedisCall, Token, assignments, redis_calls, tokens_of
 from .parameters import Parameter
 from .script import Script
 from .signature import SERVER_FLAGS, Signature
-
-#: Rules whose findings mean that the head says something untrue.
-LIES = frozenset({"beyond-head", "writes"})
 
 
 def _words(text: str) -> frozenset[str]:
@@ -57,24 +54,29 @@ class Finding:
         return f"{where}: {self.message}"
 
 
-def lint(script: Script) -> list[Finding]:
-    """All findings of a script that has a signature, in order of their lines."""
-    signature = script.signature
-    if signature is None:
-        raise ValueError(f"Script {script.name!r} has no signature to compare its text with.")
-    source = script.source.decode()
+def lies(script: Script) -> list[Finding]:
+    """What the head says untruly, in order of lines."""
+    signature, tokens = _signature(script), tokens_of(script.source.decode())
+    found = [*_beyond_the_head(signature, tokens), *_writes(signature, tokens)]
+    return sorted(found, key=lambda each: each.line or 0)
+
+
+def advice(script: Script) -> list[Finding]:
+    """What should be better, and is no reason not to call the script."""
+    signature, source = _signature(script), script.source.decode()
     tokens = tokens_of(source)
-    findings = [
-        *_beyond_the_head(signature, tokens),
-        *_unused(signature, tokens),
-        *_writes(signature, tokens),
-        *_keys(tokens),
-    ]
+    found = [*_unused(signature, tokens), *_keys(tokens)]
     if "\r\n" in source:
-        findings.append(CRLF)
+        found.append(CRLF)
     if not source.startswith("#!"):
-        findings += _idle_flags(signature)
-    return sorted(findings, key=lambda each: each.line or 0)
+        found += _idle_flags(signature)
+    return found
+
+
+def _signature(script: Script) -> Signature:
+    if script.signature is None:
+        raise ValueError(f"Script {script.name!r} has no signature to compare its text with.")
+    return script.signature
 
 
 CRLF = Finding(

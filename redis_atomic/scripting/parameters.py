@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from ..exceptions import InvalidScript
 from .head import Word
 from .script import PrefixedKey, RawKey
 from .spelling import did_you_mean
-from .values import MAX_INT, MIN_INT, TYPES, encode_bytes, encode_str
+from .values import MAX_INT, MIN_INT, TYPES, encode_bytes, encode_str, wrong_type
 
 NUMBER = r"-?[0-9]+(?:\.[0-9]+)?"
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -48,12 +47,12 @@ class Parameter:
             yield self._word(self.name, value)
         elif self.tail == "*":
             if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-                raise TypeError(f"{self.name} must be a list, not {reprlib.repr(value)}.")
+                raise wrong_type(self.name, "a list", value)
             for index, each in enumerate(value):
                 yield self._word(f"{self.name}[{index}]", each)
         else:
             if not isinstance(value, Mapping):
-                raise TypeError(f"{self.name} must be a mapping, not {reprlib.repr(value)}.")
+                raise wrong_type(self.name, "a mapping", value)
             for field, each in value.items():
                 encode = encode_bytes if isinstance(field, bytes) else encode_str
                 yield encode(f"a field of {self.name}", field)
@@ -92,8 +91,7 @@ def _checked_key(name: str, value: object) -> object:
         encode = encode_bytes if isinstance(value.name, bytes) else encode_str
         encode(name, value.name)
     else:
-        given = type(value).__name__
-        raise TypeError(f"{name} must be a key, str or RawKey, not {reprlib.repr(value)} ({given}).")
+        raise wrong_type(name, "a key, str or RawKey", value)
     return value
 
 

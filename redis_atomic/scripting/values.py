@@ -29,7 +29,7 @@ CODE = re.compile(r"-?([A-Z][A-Z0-9_]{2,}) (.*)", re.DOTALL)
 
 def encode_str(name: str, value: object) -> bytes:
     if not isinstance(value, str):
-        raise _wrong_type(name, "str", value)
+        raise wrong_type(name, "str", value)
     try:
         return encode_bytes(name, value.encode())
     except UnicodeEncodeError as error:
@@ -38,7 +38,7 @@ def encode_str(name: str, value: object) -> bytes:
 
 def encode_bytes(name: str, value: object) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
-        raise _wrong_type(name, "bytes", value)
+        raise wrong_type(name, "bytes", value)
     data = bytes(value)
     if len(data) > MAX_STRING:
         raise ValueError(f"{name} has {len(data)} bytes; Redis takes at most {MAX_STRING}.")
@@ -47,7 +47,7 @@ def encode_bytes(name: str, value: object) -> bytes:
 
 def encode_int(name: str, value: object) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise _wrong_type(name, "int", value)
+        raise wrong_type(name, "int", value)
     number = operator.index(value)
     if not MIN_INT <= number <= MAX_INT:
         raise ValueError(f"{name} must be a signed 64-bit integer, not {reprlib.repr(number)}.")
@@ -56,7 +56,7 @@ def encode_int(name: str, value: object) -> int:
 
 def encode_float(name: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong_type(name, "float", value)
+        raise wrong_type(name, "float", value)
     try:
         number = float(value)
     except OverflowError:
@@ -68,7 +68,7 @@ def encode_float(name: str, value: object) -> str:
 
 def encode_bool(name: str, value: object) -> int:
     if not isinstance(value, bool):
-        raise _wrong_type(name, "bool", value)
+        raise wrong_type(name, "bool", value)
     return int(value)
 
 
@@ -81,7 +81,7 @@ def encode_json(name: str, value: object) -> bytes:
     return encode_str(name, text)
 
 
-def _wrong_type(name: str, wanted: str, value: object) -> TypeError:
+def wrong_type(name: str, wanted: str, value: object) -> TypeError:
     given = type(value).__name__
     return TypeError(f"{name} must be {wanted}, not {reprlib.repr(value)} ({given}).")
 
