@@ -74,6 +74,12 @@ def test_the_hint_is_what_to_paste():
     }
     head = "-- keys: key1\n-- args: arg1:str arg2:str *args:str\n"
     assert rules(head + source) == []
+    (finding,) = findings("return redis.call('DEL', unpack(KEYS))")
+    assert finding.hint.endswith("say:\n-- keys: *keys")
+
+
+def test_lies_come_in_the_order_of_their_lines():
+    assert [line for _, line, _ in said_of("x = ARGV[1]\n\ny = KEYS[1]\nz = ARGV[2]")] == [1, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,7 @@ def test_the_hint_is_what_to_paste():
         ("name", "GET takes the literal key 'stock'."),
         ("KEYS[1] .. ':x'", "GET takes a key that the script computes: KEYS[1]..':x'."),
         ("ARGV[1]", "GET takes a key that the script computes: ARGV[1]."),
+        ("'x:' .. ARGV[1]", "GET takes a key that the script computes: 'x:'..ARGV[1]."),
         ("derived", "GET takes a key that the script computes: derived."),
     ],
 )
@@ -101,7 +108,7 @@ def test_a_key_kept_in_a_local_is_told_for_clusters_that_refuse_it():
 
 
 def test_what_is_declared_and_never_used_is_told():
-    source = "-- keys: a b *c\n-- args: d:int **e:str\n-- errors: GONE\nreturn KEYS[2]"
+    source = "-- keys: a b *c\n-- args: d:int **e:str\n-- errors: GONE\nreturn KEYS[2] or 'OTHER x'"
     assert {message for _, _, message in said_of(source)} == {
         "'a' is declared, and KEYS[1] is never used.",
         "'c' is declared, and KEYS[3] is never used.",
@@ -110,6 +117,7 @@ def test_what_is_declared_and_never_used_is_told():
         "GONE is declared under 'errors:', and no text of the script has it.",
     }
     assert rules("-- keys: a b\nfor i, key in ipairs(KEYS) do end") == []
+    assert rules("-- keys: *a\n-- args: b:int *c:int\nreturn {KEYS[1], ARGV[1], ARGV[2]}") == []
 
 
 def test_a_write_of_a_script_without_writes_is_a_lie():
@@ -118,6 +126,12 @@ def test_a_write_of_a_script_without_writes_is_a_lie():
     assert said_of(f"{reads}redis.pcall('hset', KEYS[1], 'f', 1)") == [
         ("writes", 4, "its flags say no-writes, and it calls HSET.")
     ]
+
+
+def test_flags_that_redis_will_not_see_are_told():
+    assert rules("-- flags: no-writes idempotent\nreturn 1") == []
+    assert rules("-- flags: allow-oom\nreturn 1") == ["idle-flag"]
+    assert rules("#!lua flags=allow-oom\nreturn 1") == []
 
 
 def test_crlf_is_told():
