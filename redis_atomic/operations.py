@@ -35,6 +35,7 @@ from .dispatch import operation
 from .scripting import arguments
 from .scripting.arguments import INT64_MAX, Seconds, Value
 from .scripting.builtin import builtin
+from .scripting.companion import companion_key
 from .scripting.script import Arg, Call, RawKey, as_is
 
 __all__ = [
@@ -273,12 +274,11 @@ def hash_increment_multiple(
     NotAnInteger and IntegerOverflow name the field.
     """
     fields = _fields("amounts", amounts)
-    for field, amount in amounts.items():
-        arguments.integer(f"amounts[{field!r}]", amount)
+    steps = _checked(arguments.integer, "amounts", amounts)
     return Call(
         builtin("hash_increment_multiple"),
         (arguments.key("key", key),),
-        (*(_optional(ttl) or (0,)), len(fields), *fields, *map(int, amounts.values())),
+        (*(_optional(ttl) or (0,)), len(fields), *fields, *steps),
         lambda reply: dict(zip(amounts, map(int, reply), strict=True)),
     )
 
@@ -295,18 +295,19 @@ def hash_get_or_create(
     where ``defaults`` is empty: Redis has no empty hashes.
     """
     fields = _fields("defaults", defaults)
-    values = [arguments.encoded(f"defaults[{name!r}]", v) for name, v in defaults.items()]
-    created = dict(zip(map(_text, fields), values, strict=True))
+    values = _checked(arguments.encoded, "defaults", defaults)
+    items = list(chain(*zip(fields, values, strict=True)))
     return Call(
         builtin("hash_get_or_create"),
         (arguments.key("key", key),),
-        (*(_optional(ttl) or (0,)), *chain(*zip(fields, values, strict=True))),
-        lambda reply: (_hash(reply), False) if reply else (created, True),
+        (*(_optional(ttl) or (0,)), *items),
+        lambda reply: (_hash(reply or items), not reply),
     )
 
 
-def _hash(reply: list[bytes]) -> dict[str, bytes]:
-    return dict(zip(map(_text, reply[::2]), reply[1::2], strict=True))
+def _hash(items: list[bytes]) -> dict[str, bytes]:
+    names = [name.decode("utf-8", "surrogateescape") for name in items[::2]]
+    return dict(zip(names, items[1::2], strict=True))
 
 
 def _fields(name: str, mapping: Mapping[str, Any]) -> list[bytes]:
@@ -324,32 +325,18 @@ def _fields(name: str, mapping: Mapping[str, Any]) -> list[bytes]:
     return fields
 
 
-def _text(field: bytes) -> str:
-    return field.decode("utf-8", "surrogateescape")
+def _checked(check: Callable[[str, Any], T], name: str, mapping: Mapping[str, Any]) -> list[T]:
+    """The values of a mapping, checked; the error names the field as well."""
+    try:
+        return [check(name, value) for value in mapping.values()]
+    except (TypeError, ValueError):
+        for field, value in mapping.items():
+            check(f"{name}[{field!r}]", value)
+        raise
 
 
 def _optional(ttl: Seconds | None) -> tuple[int, ...]:
     return () if ttl is None else (arguments.milliseconds("ttl", ttl),)
-
-
-def companion_key(key: Key, suffix: str) -> Key:
-    """
-    A key of ours beside a key of the user's, in the same slot of a cluster.
-
-    A key with a hash tag just takes the suffix; another one becomes the tag
-    itself. (One with stray braces can be neither: good for a single server, and
-    two slots on a cluster.)
-    """
-    if isinstance(key, RawKey):
-        name = key.name if isinstance(key.name, bytes) else key.name.encode()
-        return RawKey(_beside(name, suffix.encode()))
-    return _beside(key.encode(), suffix.encode()).decode()
-
-
-def _beside(name: bytes, suffix: bytes) -> bytes:
-    _, opening, rest = name.partition(b"{")
-    tag, closing, _ = rest.partition(b"}")
-    return name + suffix if opening and closing and tag else b"{" + name + b"}" + suffix
 
 
 aincrement = increment.acall

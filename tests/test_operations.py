@@ -29,6 +29,7 @@ from redis_atomic.exceptions import (
     ScriptError,
     WrongType,
 )
+from redis_atomic.scripting.companion import companion_key
 from redis_atomic.testing import embedded_server, lost_reply_proxy
 from redis_atomic.testing.values import SortedSet, comparable, plant, read
 from tests import settings as test_settings
@@ -446,7 +447,7 @@ def test_another_version_or_cache_is_another_key(server_client, settings):
     ids=repr,
 )
 def test_a_companion_key_lies_in_the_slot_of_its_key(key, companion):
-    assert op.companion_key(key, ":x") == companion
+    assert companion_key(key, ":x") == companion
 
 
 # Plain commands, pipelines, asyncio
