@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from redis_atomic import RawKey
 from redis_atomic import operations as op
 from redis_atomic.client.connections import client_for
+from redis_atomic.client.execution import run
 from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.exceptions import (
     IndeterminateResult,
@@ -375,6 +376,36 @@ def test_all_orders_of_edge_values_are_exact(server_client):
             server_client.delete("tests:1:other")
             enough = old - 1 >= new
             assert op.transfer("k", "other", 1, minimum=new) == (enough, old - enough, enough)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        op.increment.call("k"),
+        op.increment.call("k", ttl=9),
+        op.increment_with_max.call("k", maximum=HIGHEST),
+        op.increment_with_max.call("k", maximum=LOWEST),
+        op.validated_increment.call("k", 1, maximum=LOWEST),
+        op.set_if_greater.call("k", HIGHEST),
+        op.set_if_greater.call("k", LOWEST),
+        op.transfer.call("k", "other", 1, minimum=LOWEST),
+        op.transfer.call("k", "other", 1, minimum=HIGHEST),
+        op.transfer.call("other", "k", 1, minimum=LOWEST),
+        op.transfer.call("other", "k", 1, request_id="r"),
+        op.hash_increment_multiple.call("h", {"a": 1, "f": 1, "z": 1}),
+    ],
+    ids=lambda call: f"{call.name} {call.args[:3]}",
+)
+def test_no_other_text_is_taken_for_an_integer(server_client, call):
+    for text in NO_INTEGERS:
+        server_client.set("tests:1:k", text, px=90_000)
+        server_client.hset("tests:1:h", mapping={"f": text})
+        with pytest.raises(NotAnInteger):
+            run(client_for("default"), call)
+        assert sorted(server_client.keys()) == [b"tests:1:h", b"tests:1:k"]
+        assert server_client.get("tests:1:k") == text
+        assert server_client.hgetall("tests:1:h") == {b"f": text}
+        assert 80_000 < server_client.pttl("tests:1:k") <= 90_000
 
 
 # Keys
