@@ -394,7 +394,7 @@ def test_all_orders_of_edge_values_are_exact(server_client):
         op.transfer.call("other", "k", 1, request_id="r"),
         op.hash_increment_multiple.call("h", {"a": 1, "f": 1, "z": 1}),
     ],
-    ids=lambda call: f"{call.name} {call.args[:3]}",
+    ids=lambda call: f"{call.name} {call.keys} {call.args[:3]}",
 )
 def test_no_other_text_is_taken_for_an_integer(server_client, call):
     for text in NO_INTEGERS:
