@@ -7,12 +7,13 @@ which it will be empty.
 """
 
 import dataclasses
+import random
 from fractions import Fraction
 from itertools import count
 from math import ceil, floor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redis_atomic.client.connections import client_for
@@ -209,23 +210,64 @@ def compare(limits, steps):
     return calls
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(limits(), min_size=1, max_size=4), st.lists(steps, min_size=1, max_size=60))
 def test_every_answer_and_refund_is_that_of_the_model(limits, steps):
     compare(limits, steps)
 
 
+def traffic(rng, limits, length):
+    """Steps that keep the first limit's log about full, so that its ring turns."""
+    capacity = limits[0].capacity(limits[0].rate)
+    cost = rng.choice([1, 1, 2, max(capacity // 6, 1)])
+    pace = rng.choice([0.3, 1, 1, 3]) * 1000 * cost / capacity
+    changes = rng.random() < 0.2
+    for _ in range(length):
+        kind = rng.random()
+        yield Step(
+            pause=rng.expovariate(1 / pace)
+            if kind < 0.75
+            else 0
+            if kind < 0.9
+            else rng.uniform(-330, 0)
+            if kind < 0.93
+            else rng.uniform(0, 1000)
+            if kind < 0.99
+            else rng.uniform(900, 2100),
+            whose=0,
+            microseconds=rng.randint(-1, 1),
+            costs=tuple(
+                cost if rng.random() < 0.8 else rng.choice([0, 1, 3, rng.randint(0, 402)])
+                for _ in range(4)
+            ),
+            peek=rng.random() < 0.05,
+            refund=rng.randint(0, 20) if rng.random() < 0.1 else None,
+            capacity=rng.randint(1, 400) if changes and rng.random() < 0.05 else None,
+        )
+
+
+def random_limits(rng):
+    for _ in range(rng.choice([1, 1, 2, 3, 4])):
+        rate = Rate(rng.choice([rng.randint(1, 12), rng.randint(1, 400)]), rng.choice(WINDOWS))
+        shadow = rng.random() < 0.1
+        if rng.random() < 0.75:
+            yield Limit(rate, shadow=shadow)
+        else:
+            burst = rng.choice([None, rng.randint(1, 60)])
+            yield Limit(rate, algorithm="token_bucket", burst=burst, shadow=shadow)
+
+
+def compare_long_run(seed, length):
+    rng = random.Random(seed)
+    limits = list(random_limits(rng))
+    return compare(limits, traffic(rng, limits, length))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_in_steady_traffic_every_answer_and_refund_is_that_of_the_model(seed):
+    compare_long_run(seed, 300)
+
+
 @pytest.mark.stress
 def test_a_hundred_thousand_answers_are_those_of_the_model():
-    made = 0
-
-    @settings(max_examples=4000, deadline=None)
-    @given(st.lists(limits(), min_size=1, max_size=4), st.lists(steps, min_size=20, max_size=80))
-    def check(limits, steps):
-        nonlocal made
-        made += compare(limits, steps)
-
-    while made < 100_000:
-        check()
+    assert sum(compare_long_run(1000 + seed, 500) for seed in range(200)) == 100_000
