@@ -182,7 +182,7 @@ def compare(limits, steps):
     limits, now, made, calls = list(limits), START, [], 0
     for step in steps:
         whose = step.whose % len(limits)
-        now += limits[whose].rate.window * step.pause // 1000 + step.microseconds
+        now += int(limits[whose].rate.window * step.pause / 1000) + step.microseconds
         if step.capacity and limits[whose].algorithm == "sliding_window":
             rate = Rate(step.capacity, limits[whose].rate.window)
             limits[whose] = dataclasses.replace(limits[whose], rate=rate)
