@@ -144,6 +144,14 @@ class TestTheLogin:
         assert visitor.log_in("Bob") == 200
         assert Visitor("203.0.113.6").log_in("Ann") == 200
 
+    def test_one_address_has_twenty_guesses_a_day_at_a_name(self):
+        visitor = Visitor("203.0.113.5")
+        burst = Limit("5/15m", key=("ip", "post:username"), name="login-pair-burst")
+        for _ in range(4):
+            assert [visitor.log_in("Ann") for _ in range(5)] == [200] * 5
+            RateLimiter(burst).reset(("ip:203.0.113.5", "post:username:ann"))  # 15 minutes later
+        assert visitor.log_in("Ann") == 429
+
     def test_one_address_has_fifty_guesses_an_hour_at_all_names(self):
         visitor = Visitor("203.0.113.5")
         found = [visitor.log_in(f"user{number}") for number in range(60)]
