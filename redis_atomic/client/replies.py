@@ -45,6 +45,8 @@ CODE_OF_CLASS: Mapping[type[Exception], str] = {
     errors.NoScriptError: "NOSCRIPT",
     errors.OutOfMemoryError: "OOM",
     errors.ReadOnlyError: "READONLY",
+    errors.AskError: "ASK",
+    errors.MovedError: "MOVED",
     errors.ClusterDownError: "CLUSTERDOWN",
     errors.TryAgainError: "TRYAGAIN",
 }
@@ -52,12 +54,14 @@ CODE_OF_CLASS: Mapping[type[Exception], str] = {
 #: The server refused before anything was changed. (In a script: at its first write.)
 REFUSED = frozenset(
     {
+        "ASK",
         "BUSY",
         "CLUSTERDOWN",
         "EXECABORT",
         "LOADING",
         "MASTERDOWN",
         "MISCONF",
+        "MOVED",
         "NOAUTH",
         "NOREPLICAS",
         "NOSCRIPT",

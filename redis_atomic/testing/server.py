@@ -59,10 +59,21 @@ class EmbeddedServer:
             raise RuntimeError("The server is not running: call start() first.")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> Self:
         """Start the server and wait until it answers; RuntimeError if it does not."""
         if not self.folder.exists():
             self.folder.mkdir()
+        self._process = subprocess.Popen(
+            self._command_line(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._wait_until_it_answers()
+        return self
+
+    def _command_line(self) -> list[str]:
         settings = {
             "port": str(self.port),
             "bind": "127.0.0.1",
@@ -73,11 +84,7 @@ class EmbeddedServer:
             "appendonly": "no",
         } | {name.replace("_", "-"): value for name, value in self.options.items()}
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen(
-            [self.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._wait_until_it_answers()
-        return self
+        return [self.binary, *words]
 
     @property
     def log_path(self) -> Path:

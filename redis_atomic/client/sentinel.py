@@ -1,0 +1,86 @@
+"""
+A master that Sentinels watch over, and replace when it is gone.
+
+Connecting finds the master (``sentinel_pools``). A call that met a failover, and was
+certainly not executed, waits here for the new master, within its budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django_redis.pool import ConnectionFactory
+
+from ..exceptions import NotExecuted
+from .server import Server
+from .trips import Command, Path, Patience, Trips, is_passing, may_pass
+
+if TYPE_CHECKING:
+    from .connections import Client
+
+PLAIN_POOL = "redis.connection.ConnectionPool"
+
+
+class Sentinel:
+    """The topology of a client whose factory finds its master by Sentinels."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def path(self, name: str, keys: Sequence[bytes]) -> Path:
+        """See Client.path."""
+        return partial(self.deliver, patience=Patience(self._client.budget))
+
+    def deliver(self, commands: Sequence[Command], patience: Patience) -> Trips[list[Any]]:
+        """The master's replies; asked again only while nothing was executed."""
+        delay = 0.0
+        while True:
+            try:
+                replies = yield self._client, commands, delay
+            except NotExecuted as error:
+                if patience.is_over or not may_pass(error):
+                    raise
+            else:
+                if patience.is_over or not _all_refused(commands, replies):
+                    return replies
+            delay = patience.pause()
+
+    def servers(self) -> list[tuple[str, Server]]:
+        """Role and server: the master, and the replicas that the Sentinels call alive."""
+        pool = self._client.pool
+        manager = pool.sentinel_manager
+        replicas = [
+            ("replica", self._server(*address))
+            for address in manager.discover_slaves(pool.service_name)
+        ]
+        return [("master", self._client), *replicas]
+
+    def _server(self, host: str, port: int) -> Server:
+        """One replica, spoken to directly."""
+        options = dict(self._client.factory.options, CONNECTION_POOL_CLASS=PLAIN_POOL)
+        pool_kwargs = dict(options.get("CONNECTION_POOL_KWARGS", {}))
+        scheme = "rediss" if pool_kwargs.pop("ssl", False) else "redis"
+        options["CONNECTION_POOL_KWARGS"] = pool_kwargs
+        database = self._client.pool.connection_kwargs.get("db", 0)
+        return Server(
+            f"{self._client.where} at {host}:{port}",
+            partial(
+                self._client.make_pool,
+                f"{scheme}://{host}:{port}/{database}",
+                ConnectionFactory(options),
+            ),
+        )
+
+    def close(self) -> None:
+        """The Sentinels' own connections end with the pool's."""
+
+
+def _all_refused(commands: Sequence[Command], replies: Sequence[Any]) -> bool:
+    """Whether each command that could have done something was refused for now."""
+    return all(
+        is_passing(reply)
+        for command, reply in zip(commands, replies, strict=True)
+        if command[0] != "SCRIPT"
+    )

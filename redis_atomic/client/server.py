@@ -1,0 +1,83 @@
+"""
+One server, and our connections to it.
+
+A pool serves all threads of the process, and each event loop has one of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from .pools import async_pool, close_async_pool
+from .trips import Command, Trips
+
+
+class Server:
+    """
+    One server, and our connections to it: a pool for threads, one for each event loop.
+
+    ``make_pool`` makes the threads' pool, at its first use; ``where`` is how errors
+    name the server.
+    """
+
+    def __init__(self, where: str, make_pool: Callable[[], Any]) -> None:
+        self.where = where
+        self._make_pool = make_pool
+        self._lock = threading.RLock()
+        self._pool: Any = None
+        self._apools: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
+
+    @property
+    def pool(self) -> Any:  # redis-py's pools are not annotated
+        """The pool of the threads of this process; it survives a fork."""
+        if self._pool is None:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = self._make_pool()
+        return self._pool
+
+    async def apool(self) -> Any:
+        """The pool of the running event loop; it closes when the loop shuts down."""
+        loop = asyncio.get_running_loop()
+        entry = self._apools.get(loop)
+        if entry is None:
+            with self._lock:
+                for other in [known for known in self._apools if known.is_closed()]:
+                    del self._apools[other]
+                entry = self._apools[loop] = _LoopPool(async_pool(self.pool))
+            await entry.close_with_loop()
+        return entry.pool
+
+    def send(self, commands: Sequence[Command]) -> Trips[list[Any]]:
+        """The one trip to a server that is alone."""
+        return (yield self, commands, 0.0)
+
+    def close(self) -> None:
+        """Disconnect the threads' pool. Pools of event loops end with their loops."""
+        if self._pool is not None:
+            self._pool.disconnect()
+
+
+class _LoopPool:
+    """
+    An asyncio pool that is disconnected when its event loop shuts down.
+
+    ``asyncio.run`` and ``async_to_sync`` close all asynchronous generators
+    before they close the loop: the one natural end there is, so we hold one.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        self._generator = self._hold()
+
+    async def _hold(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await close_async_pool(self.pool)
+
+    async def close_with_loop(self) -> None:
+        await anext(self._generator)
