@@ -16,7 +16,6 @@ RedisCluster, the calls of redis_atomic by its own connections.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django_redis.pool import ConnectionFactory
@@ -58,10 +57,10 @@ class ClusterConnectionFactory(ConnectionFactory):
     ``smove`` …) raises CrossSlot unless they share a hash tag.
     """
 
-    _clusters: ClassVar[dict[str, CacheCluster]] = {}
+    _clusters: ClassVar[dict[str, Any]] = {}
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def connect(self, url: str) -> CacheCluster:
+    def connect(self, url: str) -> Any:
         """The client of the cluster that this node belongs to."""
         name = f"{url} {sorted(self.options.items(), key=lambda item: item[0])}"
         with self._lock:
@@ -69,7 +68,7 @@ class ClusterConnectionFactory(ConnectionFactory):
                 self._clusters[name] = self._make(url)
             return self._clusters[name]
 
-    def _make(self, url: str) -> CacheCluster:
+    def _make(self, url: str) -> Any:
         params = self.make_connection_params(url)
         # redis-py chooses the parser of a cluster's connections itself.
         del params["parser_class"]
@@ -77,5 +76,5 @@ class ClusterConnectionFactory(ConnectionFactory):
             **{**params, **self.pool_cls_kwargs, **self.redis_client_cls_kwargs}
         )
 
-    def disconnect(self, connection: CacheCluster) -> None:
+    def disconnect(self, connection: Any) -> None:
         connection.disconnect_connection_pools()

@@ -47,7 +47,8 @@ class Client(Server):
         self.alias = alias
         self.timeout = timeout
         self.max_connections = max_connections
-        self._cache: Any = caches[alias]
+        cache: Any = caches[alias]
+        self._cache = cache
         if not hasattr(getattr(self._cache, "client", None), "connection_factory"):
             raise ImproperlyConfigured(
                 f"CACHES[{alias!r}] is not a django-redis cache, so redis_atomic cannot use "
@@ -56,8 +57,8 @@ class Client(Server):
             )
         self.has_read_only_scripts = True  # until the server says that it has no EVALSHA_RO
         self.key_prefix = str(self._cache.key_prefix)
-        self.factory = self._cache.client.connection_factory
-        self.urls: Sequence[str] = self._cache.client._server
+        self.factory: Any = cache.client.connection_factory
+        self.urls: Sequence[str] = list(cache.client._server)
         self.topology = self._make_topology()
 
     def make_key(self, key: Key, version: int | None = None) -> bytes:
@@ -88,9 +89,13 @@ class Client(Server):
         """Seconds that a call may wait for a failover: the reply's time-out, or five."""
         return self.pool.connection_kwargs.get("socket_timeout") or DEFAULT_BUDGET
 
-    def path(self, call: Call[Any], keys: Sequence[bytes]) -> Path:
-        """How commands with these keys reach the server that must execute them."""
-        return self.send if self.topology is None else self.topology.path(call.name, keys)
+    def path(self, name: str, keys: Sequence[bytes]) -> Path:
+        """
+        How commands with these keys reach the server that must execute them.
+
+        ``name`` is the call's, for CrossSlot: on a cluster the keys must lie together.
+        """
+        return self.send if self.topology is None else self.topology.path(name, keys)
 
     def close(self) -> None:
         super().close()

@@ -81,9 +81,7 @@ def attempts(client: Client, call: Call[Any]) -> Trips[Any]:
     return attempts_on(client.path(call.name, keys), client, call, keys)
 
 
-def attempts_on(
-    path: Path, client: Client, call: Call[Any], keys: tuple[bytes, ...]
-) -> Trips[Any]:
+def attempts_on(path: Path, client: Client, call: Call[Any], keys: tuple[bytes, ...]) -> Trips[Any]:
     """See attempts(): on this path, with the keys as sent."""
     script = call.command
     if isinstance(script, str):

@@ -8,53 +8,20 @@ would not keep the neighbours from being executed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from ..exceptions import IndeterminateResult, NotExecuted, RedisAtomicError
+from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.script import Call
+from .cluster import Cluster, slot_of
 from .connections import Client
-from .execution import Command, aexchange, exchange
-from .replies import ERROR_REPLIES, translate
+from .execution import adrive, drive
+from .replies import ERROR_REPLIES
+from .results import Queued, Result, as_commands
+from .scatter import scatter
+from .trips import Trips
 
 T = TypeVar("T")
-
-
-class Result(Generic[T]):
-    """What a call in a pipeline will answer: ``value``, once the pipeline has run."""
-
-    def __init__(self, call: Call[T]) -> None:
-        self._call = call
-        self._outcome: tuple[T] | RedisAtomicError | None = None
-
-    @property
-    def value(self) -> T:
-        """
-        The call's parsed result; raises the exception that the call ended with.
-
-        RuntimeError while the pipeline has not run.
-        """
-        if self._outcome is None:
-            raise RuntimeError(
-                f"{self._call.name!r} has not been executed: read .value after the pipeline's "
-                "'with' block, or after execute()."
-            )
-        if isinstance(self._outcome, RedisAtomicError):
-            raise self._outcome
-        return self._outcome[0]
-
-    def _settle(self, reply: Any, keys: Sequence[bytes]) -> None:
-        if isinstance(reply, ERROR_REPLIES):
-            self._outcome = translate(reply, self._call, keys)
-            return
-        try:
-            self._outcome = (self._call.parse(reply),)
-        except RedisAtomicError as error:
-            self._outcome = error
-
-    def _fail(self, error: RedisAtomicError) -> None:
-        self._outcome = error
 
 
 class Pipeline:
@@ -69,73 +36,67 @@ class Pipeline:
     ``Result`` has its value or its exception. A trip that could not be made raises
     NotExecuted, a lost reply IndeterminateResult: from the block, and from every
     result. An error of one call is raised by its result alone.
+
+    On a cluster there is one trip to each node that has some of the keys, so calls
+    keep their order on each key, not among all; a trip that fails is told by the
+    block and by the results of that node. A transaction has all its keys in one slot.
     """
 
     def __init__(self, client: Client, *, transaction: bool = False) -> None:
         self._client = client
         self._transaction = transaction
-        self._queue: list[tuple[Result[Any], tuple[bytes, ...], Command]] = []
-        self._sent: set[str] = set()
+        self._queue: list[Queued] = []
+        self._key: tuple[bytes, ...] = ()  # the first one of a transaction
 
     def add(self, call: Call[T]) -> Result[T]:
-        """Queue a call, and return the Result it will have. ValueError for another cache."""
+        """
+        Queue a call, and return the Result it will have.
+
+        ValueError for another cache; CrossSlot for keys that don't lie in one slot of
+        a cluster, in a transaction with those of the other calls.
+        """
         if call.cache not in (None, self._client.alias):
             raise ValueError(
                 f"The call of {call.name!r} is for the cache {call.cache!r}, this pipeline for "
                 f"{self._client.alias!r}: one pipeline goes to one server."
             )
         keys = tuple([self._client.make_key(key, call.version) for key in call.keys])
+        if isinstance(self._client.topology, Cluster):
+            slot_of(call.name, (*self._key, *keys))
+        if self._transaction:
+            self._key = self._key or keys[:1]
         result = Result(call)
-        self._queue.append((result, keys, self._command(call, keys)))
+        self._queue.append(Queued(result, call, keys))
         return result
-
-    def _command(self, call: Call[Any], keys: tuple[bytes, ...]) -> Command:
-        script = call.command
-        if isinstance(script, str):
-            return (*script.split(), *keys, *call.args)
-        if script.sha in self._sent:
-            return ("EVALSHA", script.sha, len(keys), *keys, *call.args)
-        self._sent.add(script.sha)
-        return ("EVAL", script.source, len(keys), *keys, *call.args)
 
     def execute(self) -> None:
         """Send what was added, and settle the results. The pipeline is empty again."""
-        if commands := self._commands():
-            try:
-                replies = exchange(self._client, commands)
-            except (NotExecuted, IndeterminateResult) as error:
-                self._fail(error)
-                raise
-            self._settle(replies)
+        if self._queue:
+            drive(self._trips())
 
     async def aexecute(self) -> None:
         """See execute()."""
-        if commands := self._commands():
-            try:
-                replies = await aexchange(self._client, commands)
-            except (NotExecuted, IndeterminateResult) as error:
-                self._fail(error)
-                raise
-            self._settle(replies)
+        if self._queue:
+            await adrive(self._trips())
 
-    def _commands(self) -> list[Command]:
-        commands = [command for _, _, command in self._queue]
-        return [("MULTI",), *commands, ("EXEC",)] if commands and self._transaction else commands
-
-    def _settle(self, replies: list[Any]) -> None:
-        queue = self._take()
+    def _trips(self) -> Trips[None]:
+        key, self._key, queue, self._queue = self._key, (), self._queue, []
+        if isinstance(self._client.topology, Cluster) and not self._transaction:
+            return (yield from scatter(self._client, self._client.topology, queue))
+        path = self._client.path("MULTI", key)
+        commands = as_commands(queue)
+        if self._transaction:
+            commands = [("MULTI",), *commands, ("EXEC",)]
+        try:
+            replies = yield from path(commands)
+        except (NotExecuted, IndeterminateResult) as error:
+            for queued in queue:
+                queued.result.fail(error)
+            raise
         if self._transaction:
             replies = _transaction_replies(replies)
-        for (result, keys, _), reply in zip(queue, replies, strict=True):
-            result._settle(reply, keys)
-
-    def _fail(self, error: RedisAtomicError) -> None:
-        for result, _, _ in self._take():
-            result._fail(error)
-
-    def _take(self) -> list[tuple[Result[Any], tuple[bytes, ...], Command]]:
-        queue, self._queue, self._sent = self._queue, [], set()
-        return queue
+        for queued, reply in zip(queue, replies, strict=True):
+            queued.result.settle(reply, queued.keys)
 
     def __enter__(self) -> Self:
         return self

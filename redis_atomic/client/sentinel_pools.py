@@ -22,7 +22,8 @@ TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 
 class MasterConnection(sentinel.SentinelManagedConnection):
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        return super(sentinel.SentinelManagedConnection, self).read_response(*args, **kwargs)
+        parent: Any = super(sentinel.SentinelManagedConnection, self)
+        return parent.read_response(*args, **kwargs)
 
 
 class MasterSSLConnection(MasterConnection, sentinel.SentinelManagedSSLConnection):
@@ -31,7 +32,7 @@ class MasterSSLConnection(MasterConnection, sentinel.SentinelManagedSSLConnectio
 
 class AsyncMasterConnection(aiosentinel.SentinelManagedConnection):
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        parent = super(aiosentinel.SentinelManagedConnection, self)
+        parent: Any = super(aiosentinel.SentinelManagedConnection, self)
         return await parent.read_response(*args, **kwargs)
 
 
@@ -44,7 +45,7 @@ def make_ours(pool: sentinel.SentinelConnectionPool) -> None:
     tls = issubclass(pool.connection_class, SSLConnection)
     pool.connection_class = MasterSSLConnection if tls else MasterConnection
     theirs = pool.sentinel_manager
-    ours = sentinel.Sentinel(
+    ours = sentinel.Sentinel(  # type: ignore[no-untyped-call]
         _addresses(theirs),
         min_other_sentinels=theirs.min_other_sentinels,
         sentinel_kwargs=_kwargs(pool, retry=Retry(NoBackoff(), 0)),
@@ -55,13 +56,13 @@ def make_ours(pool: sentinel.SentinelConnectionPool) -> None:
 def async_pool(pool: sentinel.SentinelConnectionPool, **kwargs: Any) -> Any:
     """The asyncio pool that finds the same master by the same Sentinels."""
     tls = issubclass(pool.connection_class, SSLConnection)
-    manager = aiosentinel.Sentinel(
+    manager = aiosentinel.Sentinel(  # type: ignore[no-untyped-call]
         _addresses(pool.sentinel_manager),
         min_other_sentinels=pool.sentinel_manager.min_other_sentinels,
         sentinel_kwargs=_kwargs(pool, retry=AsyncRetry(NoBackoff(), 0)),
     )
     connection_class = AsyncMasterSSLConnection if tls else AsyncMasterConnection
-    return aiosentinel.SentinelConnectionPool(
+    return aiosentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]
         pool.service_name, manager, connection_class=connection_class, **kwargs
     )
 
