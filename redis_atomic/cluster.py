@@ -32,6 +32,10 @@ class CacheCluster(RedisCluster):
         """One MGET for each slot: keys of several slots are not read at one moment."""
         return self.mget_nonatomic(keys, *args)
 
+    def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
+        """The keys of all primaries; redis-py asks one of them."""
+        return super().keys(pattern, **{"target_nodes": self.PRIMARIES, **kwargs})
+
     def determine_slot(self, *args: Any) -> Any:
         try:
             return super().determine_slot(*args)

@@ -71,6 +71,24 @@ REFUSED = frozenset(
     }
 )
 
+#: How the servers word it: a project's script may answer "BUSY" or "TRYAGAIN", too, and
+#: then it was executed.
+REFUSAL = re.compile(
+    r"BUSY \S+ is busy running"
+    r"|CLUSTERDOWN (The cluster is down|Hash slot not served)"
+    r"|EXECABORT Transaction discarded"
+    r"|LOADING \S+ is loading the dataset"
+    r"|MASTERDOWN Link with MASTER is down"
+    r"|MISCONF (\S+ is configured to save|Errors writing to the AOF)"
+    r"|(ASK|MOVED) \d+ \S+:\d+"
+    r"|NOAUTH Authentication required"
+    r"|NOREPLICAS Not enough good replicas"
+    r"|NOSCRIPT No matching script"
+    r"|OOM command not allowed"
+    r"|READONLY You can't write against a read only"
+    r"|TRYAGAIN Multiple keys request"
+)
+
 #: What the codes of our own scripts, and of plain commands, mean.
 KINDS: Mapping[str, type[ReplyError]] = {
     "WRONGTYPE": WrongType,
@@ -117,7 +135,11 @@ def parse_error(error: Exception) -> ErrorReply:
 def translate(error: Exception, call: Call[Any], keys: Sequence[bytes]) -> RedisAtomicError:
     """The exception as which an error reply to this call is raised."""
     reply = parse_error(error)
-    if reply.code in REFUSED:
+    if reply.code in REFUSED and (
+        not isinstance(call.command, Script)
+        or call.command.builtin
+        or REFUSAL.match(f"{reply.code} {reply.message}")
+    ):
         return NotExecuted(
             f"Redis refused {call.name!r} before it changed anything: {reply.code} {reply.message}"
         )

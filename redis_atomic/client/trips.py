@@ -9,7 +9,6 @@ the error. ``execution.drive`` and ``adrive`` do the travelling.
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -18,7 +17,7 @@ from redis import exceptions as errors
 
 from ..exceptions import NotExecuted
 from ..scripting.script import Arg
-from .replies import ERROR_REPLIES, parse_error
+from .replies import ERROR_REPLIES, REFUSAL, parse_error
 
 if TYPE_CHECKING:
     from .server import Server
@@ -39,15 +38,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 #: A redirection is followed at once, this many times in a row.
 MAX_HOPS = 5
 
-#: Refusals that pass when the others have elected a primary, or moved a slot. By the
-#: server's own words: a script that answers "TRYAGAIN sold out" was executed.
-PASSING = re.compile(
-    r"TRYAGAIN Multiple keys request"
-    r"|CLUSTERDOWN (The cluster is down|Hash slot not served)"
-    r"|LOADING \S+ is loading the dataset"
-    r"|MASTERDOWN Link with MASTER is down"
-    r"|READONLY You can't write against a read only"
-)
+#: Refusals that pass when the others have elected a primary, or moved a slot.
+PASSING = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"})
 
 
 OUT_OF_REACH = (errors.ConnectionError, errors.TimeoutError, errors.ClusterDownError, OSError)
@@ -84,8 +76,8 @@ def is_passing(reply: Any) -> bool:
     """Whether this reply says: not executed, and ask again in a moment."""
     if not isinstance(reply, ERROR_REPLIES):
         return False
-    error = parse_error(reply)
-    return PASSING.match(f"{error.code} {error.message}") is not None
+    code, message, _ = parse_error(reply)
+    return code in PASSING and REFUSAL.match(f"{code} {message}") is not None
 
 
 def may_pass(error: NotExecuted) -> bool:
