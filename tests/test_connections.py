@@ -84,6 +84,14 @@ async def test_a_loop_keeps_its_connection():
     assert await arun(client, CLIENT_ID) == await arun(client, CLIENT_ID)
 
 
+async def test_a_connection_closed_while_idle_is_not_used(server_client):
+    client = client_for("default")
+    mine = await arun(client, CLIENT_ID)
+    server_client.client_kill_filter(_id=mine)
+    await asyncio.sleep(0.05)  # until the loop has seen it
+    assert await arun(client, CLIENT_ID) != mine
+
+
 def test_a_child_process_has_its_own_connection(settings):
     """In a process of its own: a fork of the test's own threads would be unsafe."""
     program = f"""

@@ -22,6 +22,11 @@ from redis.sentinel import SentinelConnectionPool
 
 from . import sentinel_pools
 
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:  # redis-py 6.0
+    MaintNotificationsConfig = None  # type: ignore[misc, assignment]
+
 #: What a call must not inherit from the alias, and what it gets instead.
 OURS: Mapping[str, Any] = {
     "retry_on_timeout": False,
@@ -75,6 +80,9 @@ def async_pool(pool: Any) -> Any:
     """The asyncio pool that connects as this pool of threads does."""
     kwargs = {k: v for k, v in pool.connection_kwargs.items() if k not in SYNC_ONLY}
     kwargs |= {"max_connections": pool.max_connections, "retry": AsyncRetry(NoBackoff(), 0)}
+    if hasattr(aioredis.ConnectionPool, "maint_notifications_enabled"):
+        # With these, redis-py 8 hands out connections that the server has closed.
+        kwargs["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if isinstance(pool, SentinelConnectionPool):
         return sentinel_pools.async_pool(pool, **kwargs)
     return aioredis.ConnectionPool(connection_class=_async_class(pool.connection_class), **kwargs)
