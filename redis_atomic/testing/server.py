@@ -24,15 +24,23 @@ class EmbeddedServer:
 
     ``binary`` is the server's executable: by default the one that the
     ``[testing]`` extra brings, or what the variable REDIS_SERVER names. With
-    ``tcp=True`` it also listens on a free port of 127.0.0.1. ``options`` are
-    the server's own, ``maxmemory="10mb"``.
+    ``tcp=True`` it also listens on a free port of 127.0.0.1, with TLS if ``tls`` is
+    a folder with ``ca.crt``, ``server.crt`` and ``server.key`` (and the binary knows
+    TLS: the bundled one does not). ``options`` are the server's own,
+    ``maxmemory="10mb"``.
 
     It is started by ``start()`` or ``with``, and stops with ``stop()``.
     """
 
     def __init__(
-        self, *, binary: str | os.PathLike[str] | None = None, tcp: bool = False, **options: str
+        self,
+        *,
+        binary: str | os.PathLike[str] | None = None,
+        tcp: bool = False,
+        tls: str | os.PathLike[str] | None = None,
+        **options: str,
     ) -> None:
+        self.tls = None if tls is None else Path(tls)
         self.binary = os.fspath(binary or os.environ.get("REDIS_SERVER") or _bundled_binary())
         self.options = options
         # A socket's path is limited to about 100 characters: keep the folder short.
@@ -51,7 +59,7 @@ class EmbeddedServer:
         """The address of the TCP port, for LOCATION."""
         if not self.port:
             raise ValueError("This server has no port: make it with tcp=True.")
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"{'rediss' if self.tls else 'redis'}://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -75,7 +83,7 @@ class EmbeddedServer:
 
     def _command_line(self) -> list[str]:
         settings = {
-            "port": str(self.port),
+            **self._ports(),
             "bind": "127.0.0.1",
             "unixsocket": str(self.socket_path),
             "dir": str(self.folder),
@@ -85,6 +93,19 @@ class EmbeddedServer:
         } | {name.replace("_", "-"): value for name, value in self.options.items()}
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
         return [self.binary, *words]
+
+    def _ports(self) -> dict[str, str]:
+        if self.tls is None:
+            return {"port": str(self.port)}
+        return {
+            "port": "0",
+            "tls-port": str(self.port),
+            "tls-ca-cert-file": str(self.tls / "ca.crt"),
+            "tls-cert-file": str(self.tls / "server.crt"),
+            "tls-key-file": str(self.tls / "server.key"),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
 
     @property
     def log_path(self) -> Path:

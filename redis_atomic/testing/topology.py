@@ -31,8 +31,8 @@ class EmbeddedCluster:
     A Redis Cluster of ``primaries``, each with ``replicas`` of its own.
 
     ``binary`` is the server's executable, as for EmbeddedServer; ``node_timeout``
-    (seconds) is how long a node must be silent to be called dead; ``options`` go
-    to every node. The servers are in ``servers``, the first primaries first.
+    (seconds) is how long a node must be silent to be called dead; ``tls`` and
+    ``options`` are every node's. The servers are in ``servers``, the first primaries first.
     """
 
     def __init__(
@@ -42,9 +42,12 @@ class EmbeddedCluster:
         replicas: int = 1,
         binary: str | os.PathLike[str] | None = None,
         node_timeout: float = 1.0,
+        tls: str | os.PathLike[str] | None = None,
         **options: str,
     ) -> None:
         self.primaries = primaries
+        if tls is not None:
+            options = {"tls-cluster": "yes"} | options
         options = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": str(int(node_timeout * 1000)),
@@ -53,7 +56,7 @@ class EmbeddedCluster:
             "repl-diskless-sync-delay": "0",
         } | options
         self.servers = [
-            _on_port(EmbeddedServer(binary=binary, tcp=True, **options))
+            _on_port(EmbeddedServer(binary=binary, tcp=True, tls=tls, **options))
             for _ in range(primaries * (1 + replicas))
         ]
 
