@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +86,20 @@ class Registry:
         return Pipeline(client_for(cache or conf.CACHE_ALIAS), transaction=transaction)
 
     def preload(
-        self, names: Sequence[str] = (), *, cache: str | None = None, load: bool = True
+        self,
+        names: Sequence[str] = (),
+        *,
+        cache: str | None = None,
+        load: bool = True,
+        progress: Callable[[str], None] | None = None,
     ) -> Report:
         """
         Load scripts on every node of every alias in use; the report tells how it went.
 
         ``names``: only these; by default all, with those that ship with the
-        package. ``cache``: only this alias. ``load=False`` only looks. Raises
-        ScriptNotFound for an unknown name, ImproperlyConfigured for a cache that
-        is not one of django-redis.
+        package. ``cache``: only this alias. ``load=False`` only looks. ``progress``
+        is told a line for each of several nodes. Raises ScriptNotFound for an unknown
+        name, ImproperlyConfigured for a cache that is not one of django-redis.
         """
         entries = [self.entry(name) for name in names or self]
         found = [entry.script for entry in entries if entry.script is not None]
@@ -102,7 +107,9 @@ class Registry:
         faults = [entry.fault.told(entry.path) for entry in entries if entry.fault is not None]
         aliases = [cache] if cache else dict.fromkeys(conf.aliases().values())
         reports = [
-            each for alias in aliases for each in preload(client_for(alias), found, load=load)
+            each
+            for alias in aliases
+            for each in preload(client_for(alias), found, load=load, progress=progress)
         ]
         return Report(faults, reports)
 

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 
 from redis_atomic import Call, RawKey
 from redis_atomic.client.connections import Client, client_for, close_clients
-from redis_atomic.client.execution import arun, drive, run
+from redis_atomic.client.execution import arun, run
 from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.exceptions import CrossSlot, IndeterminateResult, NotExecuted, ScriptError
 from redis_atomic.scripting.script import Script
@@ -307,7 +307,7 @@ def test_a_call_of_two_slots_is_refused_when_added(client):
 
 
 def test_all_nodes_are_known_by_role(client, cluster):
-    servers = drive(client.topology.servers())
+    servers = client.topology.servers()
     assert [role for role, _ in servers] == ["primary"] * 3 + ["replica"] * 3
     assert {node.address[1] for _, node in servers} == {each.port for each in cluster.servers}
 

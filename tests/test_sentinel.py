@@ -7,8 +7,9 @@ import pytest
 
 from redis_atomic import Call
 from redis_atomic.client.connections import Client, close_clients
-from redis_atomic.client.execution import arun, drive, run
+from redis_atomic.client.execution import arun, run
 from redis_atomic.client.pipeline import Pipeline
+from redis_atomic.client.travel import drive
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing.topology import ask, embedded_sentinels, wait_until
@@ -73,9 +74,9 @@ def test_a_dead_sentinel_costs_no_time(client, running, settings, execute):
 
 
 def test_the_master_and_its_replicas_are_known(client, running):
-    execute_on = dict(client.topology.servers())
-    assert set(execute_on) == {"master", "replica"}
-    role = drive(execute_on["replica"].send([("ROLE",)]))[0]
+    servers = dict(client.topology.servers())
+    assert set(servers) == {"master", "replica"}
+    role = drive(servers["replica"].send([("ROLE",)]))[0]
     assert role[0] == b"slave"
 
 

@@ -20,6 +20,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from ..exceptions import CrossSlot, IndeterminateResult, NotExecuted
 from .replies import ERROR_REPLIES
 from .server import Server
+from .travel import drive
 from .trips import Command, Path, Patience, Trips, is_passing, may_pass
 
 if TYPE_CHECKING:
@@ -173,9 +174,9 @@ class Cluster:
             node = self._nodes.setdefault(address, Node(self._client, address))
         return node
 
-    def servers(self) -> Trips[list[tuple[str, Server]]]:
-        """Role and server of every node, primaries first."""
-        yield from self._refresh()
+    def servers(self) -> list[tuple[str, Server]]:
+        """Role and server of every node, primaries first; NotExecuted if none answers."""
+        drive(self._refresh())
         roles = sorted(self._roles.items(), key=lambda item: (item[1], item[0]))
         return [(role, self._node(address)) for address, role in roles]
 

@@ -15,10 +15,10 @@ from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.script import Call
 from .cluster import Cluster, slot_of
 from .connections import Client
-from .execution import adrive, drive
 from .replies import ERROR_REPLIES
 from .results import Queued, Result, as_commands
 from .scatter import scatter
+from .travel import adrive, drive
 from .trips import Trips
 
 T = TypeVar("T")

@@ -16,8 +16,10 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.script import Script
 from .connections import Client
-from .execution import Command, exchange
 from .replies import ERROR_REPLIES, ErrorReply, parse_error, source_context
+from .server import Server
+from .travel import exchange
+from .trips import Command
 
 State = Literal[
     "present", "loaded", "missing", "not compiling", "different", "refused", "no permission"
@@ -33,10 +35,22 @@ class Node(NamedTuple):
 
 
 def nodes(client: Client) -> list[Node]:
-    """Every server that may be asked to run a script of this client."""
-    kwargs = client.pool.connection_kwargs
-    name = kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
-    return [Node(name, partial(exchange, client))]
+    """
+    Every server that may be asked to run a script of this client, now or when promoted.
+
+    NotExecuted when a cluster or Sentinels don't tell which they are.
+    """
+    if client.topology is not None:
+        return [
+            Node(f"{_name(server)} {role}", partial(exchange, server))
+            for role, server in client.topology.servers()
+        ]
+    return [Node(_name(client), partial(exchange, client))]
+
+
+def _name(server: Server) -> str:
+    kwargs = server.pool.connection_kwargs
+    return kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +80,32 @@ class NodeReport:
     denied: bool = False
 
 
-def preload(client: Client, scripts: Sequence[Script], *, load: bool = True) -> list[NodeReport]:
+def preload(
+    client: Client,
+    scripts: Sequence[Script],
+    *,
+    load: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> list[NodeReport]:
     """
     Load the scripts on each node (``load=False``: only look), and verify them.
 
     Nothing is raised for a node that can't be reached or a script that can't be
-    loaded: the reports say so.
+    loaded: the reports say so. ``progress`` is told of each of several nodes when its
+    turn comes.
     """
-    return [_visit(client.alias, node, scripts, load) for node in nodes(client) if scripts]
+    if not scripts:
+        return []
+    try:
+        found = nodes(client)
+    except NotExecuted as error:
+        return [NodeReport(client.alias, "its nodes", error=str(error))]
+    reports = []
+    for number, node in enumerate(found, 1):
+        if progress is not None and len(found) > 1:
+            progress(f"{client.alias}: node {number} of {len(found)}, {node.name}")
+        reports.append(_visit(client.alias, node, scripts, load))
+    return reports
 
 
 def _visit(cache: str, node: Node, scripts: Sequence[Script], load: bool) -> NodeReport:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_redis.pool import ConnectionFactory
+from redis.exceptions import RedisError
 
 from ..exceptions import NotExecuted
 from .server import Server
@@ -50,15 +51,16 @@ class Sentinel:
     def servers(self) -> list[tuple[str, Server]]:
         """Role and server: the master, and the replicas that the Sentinels call alive."""
         pool = self._client.pool
-        manager = pool.sentinel_manager
-        replicas = [
-            ("replica", self._server(*address))
-            for address in manager.discover_slaves(pool.service_name)
-        ]
-        return [("master", self._client), *replicas]
+        try:
+            master = pool.sentinel_manager.discover_master(pool.service_name)
+            replicas = pool.sentinel_manager.discover_slaves(pool.service_name)
+        except (RedisError, OSError) as error:
+            raise NotExecuted(f"The Sentinels of {self._client.where}: {error}") from error
+        roles = [("master", master), *(("replica", address) for address in replicas)]
+        return [(role, self._server(*address)) for role, address in roles]
 
     def _server(self, host: str, port: int) -> Server:
-        """One replica, spoken to directly."""
+        """One of the servers, spoken to directly."""
         options = dict(self._client.factory.options, CONNECTION_POOL_CLASS=PLAIN_POOL)
         pool_kwargs = dict(options.get("CONNECTION_POOL_KWARGS", {}))
         scheme = "rediss" if pool_kwargs.pop("ssl", False) else "redis"

@@ -3,7 +3,7 @@ A trip: commands to one server, and their replies.
 
 Whoever decides what to send where is a generator of trips, so that it is written
 once for threads and for asyncio: it yields them, and is sent the replies or thrown
-the error. ``execution.drive`` and ``adrive`` do the travelling.
+the error. ``travel.drive`` and ``adrive`` make the trips.
 """
 
 from __future__ import annotations

@@ -33,7 +33,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             report = scripts.preload(
-                options["names"], cache=options["cache"], load=not options["check"]
+                options["names"],
+                cache=options["cache"],
+                load=not options["check"],
+                progress=self._progress if options["verbosity"] else None,
             )
         except (ScriptNotFound, ImproperlyConfigured, InvalidCacheBackendError) as error:
             raise CommandError(str(error), returncode=2) from error
@@ -41,3 +44,7 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(report.as_dict(), indent=2) if as_json else report.as_text())
         if report.exit_code:
             raise CommandError(report.summary, returncode=report.exit_code)
+
+    def _progress(self, line: str) -> None:
+        """On stderr, so that stdout stays the report alone."""
+        self.stderr.write(line, self.style.NOTICE)
