@@ -6,13 +6,16 @@ import threading
 import pytest
 import redis
 from django.core.cache import caches
+from django.core.management import call_command
 from redis.crc import key_slot
 
 from redis_atomic import Call, RawKey
 from redis_atomic.client.connections import Client, client_for, close_clients
 from redis_atomic.client.execution import arun, run
 from redis_atomic.client.pipeline import Pipeline
+from redis_atomic.client.preload import preload
 from redis_atomic.exceptions import CrossSlot, IndeterminateResult, NotExecuted, ScriptError
+from redis_atomic.operations import increment, transfer
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing.proxy import lost_reply_proxy
 from redis_atomic.testing.topology import ask, embedded_cluster, node_id, wait_until
@@ -20,6 +23,7 @@ from redis_atomic.testing.topology import ask, embedded_cluster, node_id, wait_u
 FACTORY = "redis_atomic.cluster.ClusterConnectionFactory"
 INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")
 SUM = Script("sum", b"return redis.call('INCRBY', KEYS[1], redis.call('INCR', KEYS[2]))")
+HOLD = Script("hold", b"-- keys: stock *holds\nreturn #KEYS")
 SOLD_OUT = Script(
     "sold out", b"redis.call('INCR', KEYS[1]) return redis.error_reply('TRYAGAIN sold out')"
 )
@@ -93,11 +97,29 @@ def test_a_node_that_lost_its_scripts_is_told_again(client, cluster, execute):
 
 
 def test_keys_of_two_slots_are_refused_before_sending(client, cluster, execute):
-    with pytest.raises(CrossSlot, match=r"sum: .*'tests:1:a' in slot \d+.*hash tag") as excinfo:
+    with pytest.raises(
+        CrossSlot, match=r"'sum' must .*'tests:1:a' in slot \d+.*hash tag"
+    ) as excinfo:
         execute(client, Call(SUM, ("a", "b")))
     assert isinstance(excinfo.value, ValueError)
     assert not any(ask(server, "DBSIZE") for server in cluster.servers)
     assert execute(client, Call(SUM, ("{t}a", "{t}b"))) == 1
+
+
+def test_the_parameters_of_keys_apart_are_named(client):
+    with pytest.raises(CrossSlot, match=r"source='tests:1:a' in slot .*destination='tests:1:b' in"):
+        transfer("a", "b", 5)
+    with pytest.raises(CrossSlot, match=r"stock='a' in slot \d+, holds\[0\]='a' .*holds\[1\]='b'"):
+        run(client, Call(HOLD, (RawKey("a"), RawKey("a"), RawKey("b"))))
+    with pytest.raises(CrossSlot, match="must lie in one slot: 'a' in slot"):
+        run(client, Call("MSET", (RawKey("a"), RawKey("b"))))
+
+
+def test_operations_work_where_their_keys_lie_together(client, execute):
+    assert increment("{7}a", 10) == 10
+    moved = execute(client, transfer.call("{7}a", "{7}b", 4, request_id="r1"))
+    again = execute(client, transfer.call("{7}a", "{7}b", 4, request_id="r1"))
+    assert (moved.source, moved.destination) == (6, 4) == (again.source, again.destination)
 
 
 def test_any_node_of_location_will_do(client, cluster, settings, execute):
@@ -362,3 +384,37 @@ def test_the_cache_and_our_calls_share_keys(client):
     caches["default"].set("hits", 41)
     assert run(client_for("default"), Call(INCR, ("hits",))) == 42
     assert caches["default"].get("hits") == 42
+
+
+# --- Preloading
+
+
+def test_scripts_are_preloaded_on_replicas_too(client, cluster, capsys):
+    for server in cluster.servers:
+        ask(server, "SCRIPT FLUSH")
+    reports = preload(client, [INCR])
+    assert [each.outcomes[0].state for each in reports] == ["loaded"] * 6
+    assert all(ask(server, "SCRIPT EXISTS", INCR.sha) == [True] for server in cluster.servers)
+    call_command("preload_scripts", check=False)
+    told = capsys.readouterr()
+    assert "node 6 of 6, 127.0.0.1:" in told.err
+    assert told.out.count(" replica\n") == 3
+
+
+def test_preloading_tells_of_a_node_that_is_down(settings_for, cluster):
+    settings_for(SOCKET_TIMEOUT=1)
+    replica = next(each for each in cluster.servers if ask(each, "ROLE")[0] == b"slave")
+    replica.pause()
+    try:
+        reports = preload(Client("default"), [INCR])
+    finally:
+        replica.resume()
+    assert sum(each.error is not None for each in reports) == 1
+
+
+def test_preloading_without_any_node_is_one_message(settings, settings_for):
+    settings_for(SOCKET_TIMEOUT=0.2)
+    cache = settings.CACHES["default"]
+    settings.CACHES = {"default": {**cache, "LOCATION": "redis://127.0.0.1:1"}}
+    (report,) = preload(Client("default"), [INCR])
+    assert "told the cluster's slots" in report.error

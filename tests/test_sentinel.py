@@ -9,6 +9,7 @@ from redis_atomic import Call
 from redis_atomic.client.connections import Client, close_clients
 from redis_atomic.client.execution import arun, run
 from redis_atomic.client.pipeline import Pipeline
+from redis_atomic.client.preload import preload
 from redis_atomic.client.travel import drive
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.scripting.script import Script
@@ -139,3 +140,9 @@ def test_a_dead_master_is_replaced_within_the_budget(settings, way):
             sentinels.master.kill()
             assert run(client, Call(INCR, ("n",))) == 2
         close_clients()
+
+
+def test_scripts_are_preloaded_on_the_replica_too(client, running):
+    reports = preload(client, [INCR])
+    assert [each.outcomes[0].state for each in reports] in (["loaded"] * 2, ["present", "loaded"])
+    assert all(ask(server, "SCRIPT EXISTS", INCR.sha) == [True] for server in running.servers)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from redis import exceptions as errors
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from ..exceptions import CrossSlot, IndeterminateResult, NotExecuted
+from ..exceptions import IndeterminateResult, NotExecuted
+from ..scripting.script import Call
 from .replies import ERROR_REPLIES
 from .server import Server
+from .slots import slot_of
 from .travel import drive
 from .trips import Command, Path, Patience, Trips, is_passing, may_pass
 
@@ -54,9 +56,9 @@ class Cluster:
         self._informed: Address | None = None  # asked for the map before the others
         self._doubted: Address | None = None  # … after them
 
-    def path(self, name: str, keys: Sequence[bytes]) -> Path:
-        """See Client.path. CrossSlot when the keys don't lie in one slot."""
-        return self.path_to(slot_of(name, keys), Patience(self._client.budget))
+    def path(self, keys: Sequence[bytes], call: Call[Any] | None = None) -> Path:
+        """See Client.path."""
+        return self.path_to(slot_of(keys, call), Patience(self._client.budget))
 
     def path_to(self, slot: int | None, patience: Patience) -> Path:
         """The path to the node that serves a slot; None: to any primary."""
@@ -186,32 +188,11 @@ class Cluster:
             node.close()
 
 
-def slot_of(name: str, keys: Sequence[bytes]) -> int | None:
-    """The one slot of the keys of this call; None without keys. CrossSlot for several."""
-    if not keys:
-        return None
-    slot = key_slot(keys[0])
-    if any(key_slot(key) != slot for key in keys[1:]):
-        raise CrossSlot(_cross_slot(name, keys))
-    return slot
-
-
 def refuses(reply: Any, slot: int | None) -> bool:
     """Whether a node's reply says: not executed, ask elsewhere or later."""
     if isinstance(reply, errors.AskError):  # MOVED is one of them
         return bool(reply.slot_id == slot)
     return is_passing(reply)
-
-
-def _cross_slot(name: str, keys: Sequence[bytes]) -> str:
-    places = ", ".join(
-        f"{key.decode('utf-8', 'backslashreplace')!r} in slot {key_slot(key)}" for key in keys
-    )
-    return (
-        f"{name}: on a cluster, all keys of one call must lie in one slot, and these do not: "
-        f"{places}. Nothing was sent. Give them one hash tag: of 'stock:{{7}}' and "
-        "'holds:{7}' only what is in braces chooses the slot."
-    )
 
 
 def _asking(commands: Sequence[Command]) -> list[Command]:

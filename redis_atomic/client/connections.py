@@ -89,13 +89,13 @@ class Client(Server):
         """Seconds that a call may wait for a failover: the reply's time-out, or five."""
         return self.pool.connection_kwargs.get("socket_timeout") or DEFAULT_BUDGET
 
-    def path(self, name: str, keys: Sequence[bytes]) -> Path:
+    def path(self, keys: Sequence[bytes], call: Call[Any] | None = None) -> Path:
         """
         How commands with these keys reach the server that must execute them.
 
-        ``name`` is the call's, for CrossSlot: on a cluster the keys must lie together.
+        On a cluster, CrossSlot when they don't lie together; it tells of ``call``.
         """
-        return self.send if self.topology is None else self.topology.path(name, keys)
+        return self.send if self.topology is None else self.topology.path(keys, call)
 
     def close(self) -> None:
         super().close()

@@ -42,7 +42,7 @@ async def arun(client: Client, call: Call[T]) -> T:
 def attempts(client: Client, call: Call[Any]) -> Trips[Any]:
     """What to send until there is an answer; returns the reply, not yet parsed."""
     keys = tuple([client.make_key(key, call.version) for key in call.keys])
-    return attempts_on(client.path(call.name, keys), client, call, keys)
+    return attempts_on(client.path(keys, call), client, call, keys)
 
 
 def attempts_on(path: Path, client: Client, call: Call[Any], keys: tuple[bytes, ...]) -> Trips[Any]:

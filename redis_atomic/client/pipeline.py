@@ -13,11 +13,12 @@ from typing import Any, Self, TypeVar
 
 from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.script import Call
-from .cluster import Cluster, slot_of
+from .cluster import Cluster
 from .connections import Client
 from .replies import ERROR_REPLIES
 from .results import Queued, Result, as_commands
 from .scatter import scatter
+from .slots import slot_of
 from .travel import adrive, drive
 from .trips import Trips
 
@@ -62,7 +63,8 @@ class Pipeline:
             )
         keys = tuple([self._client.make_key(key, call.version) for key in call.keys])
         if isinstance(self._client.topology, Cluster):
-            slot_of(call.name, (*self._key, *keys))
+            slot_of(keys, call)
+            slot_of((*self._key, *keys[:1]))
         if self._transaction:
             self._key = self._key or keys[:1]
         result = Result(call)
@@ -83,7 +85,7 @@ class Pipeline:
         key, self._key, queue, self._queue = self._key, (), self._queue, []
         if isinstance(self._client.topology, Cluster) and not self._transaction:
             return (yield from scatter(self._client, self._client.topology, queue))
-        path = self._client.path("MULTI", key)
+        path = self._client.path(key)
         commands = as_commands(queue)
         if self._transaction:
             commands = [("MULTI",), *commands, ("EXEC",)]

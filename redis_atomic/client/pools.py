@@ -21,6 +21,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from . import sentinel_pools
+from .deadline import punctual
 
 try:
     from redis.maint_notifications import MaintNotificationsConfig
@@ -64,16 +65,24 @@ TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 def make_ours(pool: Any, *, timeout: float | None, max_connections: int | None) -> Any:
     """This new pool of the alias's factory, with our say in it. Seconds, as in Client."""
     pool.connection_kwargs.update(OURS, retry=Retry(NoBackoff(), 0))
-    if timeout is not None:
-        for name in TIMEOUTS:
-            theirs = pool.connection_kwargs.get(name) or timeout
-            pool.connection_kwargs[name] = min(theirs, timeout)
     if max_connections is not None:
         pool.max_connections = max_connections
+    if timeout is not None:
+        _limit(pool, timeout)
     if isinstance(pool, SentinelConnectionPool):
         sentinel_pools.make_ours(pool)
+    if timeout is not None:
+        pool.connection_class = punctual(pool.connection_class)
     pool.reset()  # a blocking pool made its connections before we had our say
     return pool
+
+
+def _limit(pool: Any, timeout: float) -> None:
+    for name in TIMEOUTS:
+        theirs = pool.connection_kwargs.get(name) or timeout
+        pool.connection_kwargs[name] = min(theirs, timeout)
+    if hasattr(pool, "timeout"):  # a blocking pool: how long to wait for a free one
+        pool.timeout = min(pool.timeout or timeout, timeout)
 
 
 def async_pool(pool: Any) -> Any:

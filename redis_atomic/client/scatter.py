@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..exceptions import IndeterminateResult, NotExecuted, RedisAtomicError
-from .cluster import Cluster, Node, refuses, slot_of
+from .cluster import Cluster, Node, refuses
 from .connections import Client
 from .execution import attempts_on
 from .results import Queued, as_commands
+from .slots import slot_of
 from .trips import Patience, Trips, may_pass
 
 
@@ -90,4 +91,4 @@ def _fail(
 
 
 def _slot(queued: Queued) -> int | None:
-    return slot_of(queued.call.name, queued.keys)
+    return slot_of(queued.keys, queued.call)

@@ -15,6 +15,7 @@ from django_redis.pool import ConnectionFactory
 from redis.exceptions import RedisError
 
 from ..exceptions import NotExecuted
+from ..scripting.script import Call
 from .server import Server
 from .trips import Command, Path, Patience, Trips, is_passing, may_pass
 
@@ -30,7 +31,7 @@ class Sentinel:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def path(self, name: str, keys: Sequence[bytes]) -> Path:
+    def path(self, keys: Sequence[bytes], call: Call[Any] | None = None) -> Path:
         """See Client.path."""
         return partial(self.deliver, patience=Patience(self._client.budget))
 
