@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from redis_atomic.checks import MEANINGS
 from redis_atomic.conf import Settings
 from tests.settings import REDIS_URL
 
@@ -103,6 +104,10 @@ def test_the_commands_table_is_the_code_s():
     table = {re.search(r"manage\.py (\w+)", cell)[1] for cell, _ in rows("Commands")}
     folder = ROOT / "redis_atomic" / "management" / "commands"
     assert table == {path.stem for path in folder.glob("[a-z]*.py")}
+
+
+def test_the_checks_table_is_the_code_s():
+    assert {name.strip("`"): meaning for name, meaning in rows("Checks")} == MEANINGS
 
 
 def test_every_link_into_the_repository_leads_somewhere():
