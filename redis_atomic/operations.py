@@ -275,11 +275,12 @@ def hash_increment_multiple(
     """
     fields = _fields("amounts", amounts)
     steps = _checked(arguments.integer, "amounts", amounts)
+    names = list(amounts)  # the mapping may change before a pipeline is answered
     return Call(
         builtin("hash_increment_multiple"),
         (arguments.key("key", key),),
         (*(_optional(ttl) or (0,)), len(fields), *fields, *steps),
-        lambda reply: dict(zip(amounts, map(int, reply), strict=True)),
+        lambda reply: dict(zip(names, map(int, reply), strict=True)),
     )
 
 

@@ -163,7 +163,9 @@ def test_every_type_is_planted_and_compared(script_tester, value):
         script_tester.run(nothing, setup={"k": value}, state={"k": "another"})
 
 
-@pytest.mark.parametrize("value", [[], set(), {}, 1.5, True, object()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [[], set(), {}, 1.5, True, object()], ids=lambda value: type(value).__name__
+)
 def test_what_redis_cannot_hold_is_refused(script_tester, server_client, value):
     with pytest.raises((TypeError, ValueError)):
         script_tester.run(increment, setup={"k": value}, call={"key": "k"})
