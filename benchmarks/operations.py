@@ -193,8 +193,9 @@ def main() -> None:
         backend = "django_redis.cache.RedisCache"
         settings.configure(CACHES={"default": {"BACKEND": backend, "LOCATION": url}})
         server = stack.enter_context(redis.Redis.from_url(url))
-        version = server.info("server")
-        print(f"{version.get('server_name', 'redis')} {version['redis_version']}, ours / copied\n")
+        info = server.info("server")
+        version = info.get("valkey_version") or info["redis_version"]
+        print(f"{info.get('server_name', 'redis')} {version}, ours / copied\n")
         print(f"{'':28}{'whole call':>22}{'server':>8}{'µs a call on the server':>26}")
         for pair in pairs():
             print(compare(server, pair, options.rounds, options.calls))
