@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.test import override_settings
 
-from redis_atomic import Limit, RateLimiter
+from redis_atomic import RateLimiter
 from redis_atomic.exceptions import IndeterminateResult, NotExecuted
 from redis_atomic.ratelimit import failure, limiter
 from redis_atomic.ratelimit.deny_cache import deny_cache
@@ -146,15 +146,18 @@ def break_by_stopping(server):
 
 
 def break_by_demoting(server):
-    client = redis.Redis.from_url(server.url)
-    client.replicaof("127.0.0.1", 1)
-    return lambda: client.replicaof("NO", "ONE")
+    tell(server, "REPLICAOF", "127.0.0.1", "1")
+    return lambda: tell(server, "REPLICAOF", "NO", "ONE")
 
 
 def break_by_filling(server):
-    client = redis.Redis.from_url(server.url)
-    client.config_set("maxmemory", 1)
-    return lambda: client.config_set("maxmemory", 0)
+    tell(server, "CONFIG", "SET", "maxmemory", "1")
+    return lambda: tell(server, "CONFIG", "SET", "maxmemory", "0")
+
+
+def tell(server, *command):
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command(*command)
 
 
 WAYS = pytest.mark.parametrize(
