@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Generator, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.core.signals import setting_changed
 from django.utils.crypto import salted_hmac
@@ -27,7 +27,7 @@ from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
 from .limit import Charge, Decision, Limit
 from .protocol import Answer, State, ask, decision_of, is_charged, key_of, tag_of, take_back
-from .rate import Rate
+from .rate import SECOND, Rate
 
 T = TypeVar("T")
 #: A generator that yields calls, is sent their results, and returns a ``T``.
@@ -93,7 +93,7 @@ async def areset(charges: Sequence[Charge]) -> None:
 
 
 def _decide(charges: Sequence[Charge]) -> Steps[Decision]:
-    if not conf.RATE_LIMIT_ENABLED:
+    if not _settings().enabled:
         return _unlimited(charges)
     known = deny_cache.find_any(charges)
     if known is not None:
@@ -233,15 +233,28 @@ def _secret() -> bytes:
     return salted_hmac("redis_atomic.rate_limits", "identity", algorithm="sha256").digest()
 
 
-def _client() -> Client:
+class Settings(NamedTuple):
+    """What every decision needs to know; read once, as each lookup takes microseconds."""
+
+    enabled: bool
+    alias: str
+    timeout: float  # seconds
+
+
+@cache
+def _settings() -> Settings:
     alias = conf.RATE_LIMIT_CACHE_ALIAS or conf.CACHE_ALIAS
-    return client_for(alias, "limits", timeout=conf.RATE_LIMIT_TIMEOUT)
+    return Settings(conf.RATE_LIMIT_ENABLED, alias, conf.RATE_LIMIT_TIMEOUT)
+
+
+def _client() -> Client:
+    return client_for(_settings().alias, "limits", timeout=_settings().timeout)
 
 
 def _walk(steps: Steps[T]) -> T:
     try:
         call = next(steps)
-        with within(conf.RATE_LIMIT_TIMEOUT):
+        with within(_settings().timeout):
             while True:
                 try:
                     result = run(_client(), call)
@@ -258,7 +271,7 @@ async def _awalk(steps: Steps[T]) -> T:
     """See _walk()."""
     try:
         call = next(steps)
-        end = asyncio.get_running_loop().time() + conf.RATE_LIMIT_TIMEOUT
+        end = asyncio.get_running_loop().time() + _settings().timeout
         while True:
             try:
                 async with asyncio.timeout_at(end):
@@ -275,12 +288,14 @@ async def _awalk(steps: Steps[T]) -> T:
 
 
 def _probe() -> None:
-    """Ask Redis what needs all that a limit needs: the script, a write, memory."""
-    limit = Limit("1000/s", algorithm="token_bucket")
-    charge = Charge(limit, Rate(1000, 1_000_000), "redis_atomic.probe", str(os.getpid()))
-    with within(conf.RATE_LIMIT_TIMEOUT):
+    """Ask Redis for all that a limit needs: the script, a write, memory."""
+    charge = Charge(PROBE, Rate(1, SECOND), "redis_atomic.probe", str(os.getpid()))
+    with within(_settings().timeout):
         run(_client(), ask([charge], _keys([charge])))
 
+
+#: A charge that is never refused is always a write.
+PROBE = Limit("1/s", algorithm="token_bucket", burst=1000)
 
 breaker = Breaker(_probe)
 
@@ -289,6 +304,7 @@ def _forget_settings(*, setting: str, **kwargs: Any) -> None:
     if setting == "SECRET_KEY":
         _secret.cache_clear()
     if setting in {"CACHES", "REDIS_ATOMIC"}:
+        _settings.cache_clear()
         breaker.renew()
 
 

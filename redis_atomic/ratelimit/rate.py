@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 SECOND = 1_000_000  # everything inside is whole microseconds
 MILLISECOND = 1_000
@@ -81,11 +82,16 @@ class Rate:
     @property
     def period(self) -> str:
         """The window as text: ``"m"``, ``"2h"``, ``"1500ms"``."""
-        for letter, unit in UNITS.items():
-            count, rest = divmod(self.window, unit)
-            if count and not rest:
-                return letter if count == 1 else f"{count}{letter}"
-        return f"{self.window // MILLISECOND}ms"
+        return _period(self.window)
 
     def __str__(self) -> str:
         return f"{self.amount}/{self.period}"
+
+
+@lru_cache(maxsize=1024)
+def _period(window: int) -> str:
+    for letter, unit in UNITS.items():
+        count, rest = divmod(window, unit)
+        if count and not rest:
+            return letter if count == 1 else f"{count}{letter}"
+    return f"{window // MILLISECOND}ms"

@@ -47,6 +47,7 @@ class RateLimiter:
             raise TypeError("RateLimiter needs a rate such as '100/m', a name, or a Limit.")
         self._name = None if name is None else check_name(name)
         self._parts = [self._part(given, options) for given in limits]
+        self._has_names = any(isinstance(part, str) for part in self._parts)
         check_apart(limit for part in self._parts if not isinstance(part, str) for limit in part)
         # What the deny cache goes by, as of the last call.
         self._terms: Terms = ()
@@ -148,11 +149,12 @@ class RateLimiter:
 
     def _charges(self, identity: Identity, cost: int | None) -> list[Charge]:
         check_identity(identity)
-        self._terms = terms = tuple(self._current_terms())
-        self._counts = tuple([count_of(*term) for term in terms])
+        if not self._terms or self._has_names:
+            self._terms = tuple(self._current_terms())
+            self._counts = tuple([count_of(*term) for term in self._terms])
         return [
             Charge(limit, rate, scope, identity, usual_cost(limit) if cost is None else cost)
-            for limit, rate, scope in terms
+            for limit, rate, scope in self._terms
         ]
 
     def _current_terms(self) -> Iterator[tuple[Limit, Rate, str]]:
