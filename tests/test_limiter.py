@@ -348,8 +348,7 @@ def test_sixteen_threads_and_two_limits_are_exact():
     assert [state.remaining for state in peek(asked).limits] == [0, 150]
 
 
-def hammer(address, size, requests, barrier, results):
-    os.environ["REDIS_URL"] = address
+def hammer(size, requests, barrier, results):
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     import django
 
@@ -365,13 +364,13 @@ def hammer(address, size, requests, barrier, results):
 
 @pytest.mark.stress
 @pytest.mark.parametrize("size", [0, 10_000], ids=["without deny cache", "with deny cache"])
-def test_eight_processes_admit_exactly_the_limit(size):
+def test_eight_processes_admit_exactly_the_limit(size, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", test_settings.REDIS_URL)  # for the children's settings
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(8), context.Queue()
-    address = test_settings.REDIS_URL
     workers = [
-        context.Process(target=hammer, args=(address, size, 2000, barrier, results))
-        for _ in range(8)
+        context.Process(target=hammer, args=(size, 2000, barrier, results)) for _ in range(8)
     ]
     for worker in workers:
         worker.start()

@@ -10,25 +10,26 @@
 -- "charge" charges, "peek" only tells. A refusal writes nothing. Times are microseconds, but for
 -- the window: milliseconds, as PEXPIRE takes them.
 --
--- The terms are of each limit capacity, cost, then window and tick or unit and drain; after the
--- last, for tests only, the time and the shortest TTL. The reply is allowed, now, and of each
--- limit remaining, retry_after (-1: never), reset_after.
+-- There is one text for each limit, as few arguments take less time: "w 100 1 60000 8" is kind,
+-- capacity, cost, window and tick, of a bucket unit and drain. After the last, for tests only, come
+-- the time and the shortest TTL. The reply is allowed, now, and of each limit remaining,
+-- retry_after (-1: never), reset_after.
 --
 -- Offsets go to Redis as text: it would write a number with 17 digits, which takes longer than all
 -- of the arithmetic here. Functions are few, as each is made anew at every call.
 --
 -- keys: *limits
--- args: kinds:str mode:str *terms:int
+-- args: mode:str *limits:str
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
 local FORMAT = '>I7I3I3I3' -- the newest record's whole tick, the ring's head, records and places
 local READ_AHEAD = '319' -- with the header come the records of all but large logs
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local WINDOW, SHADOW_WINDOW, SHADOW_BUCKET = 119, 87, 66 -- w, W, B
-local terms = 4 * #KEYS + 2
+local TERMS = '(%a) (%d+) (%d+) (%d+) (%d+)'
+local test_time, test_ttl = ARGV[#KEYS + 2], ARGV[#KEYS + 3]
 
-local now = ARGV[terms + 1]
+local now = test_time
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
@@ -49,15 +50,15 @@ end
 -- Read all.
 local states, reply, allowed = {}, { 0, now, 0, 0, 0 }, true
 for i = 1, #KEYS do
-  local kind = string.byte(ARGV[1], i)
-  local capacity, cost = ARGV[4 * i - 1] + 0, ARGV[4 * i] + 0
+  local kind, capacity, cost, third, fourth = string.match(ARGV[i + 1], TERMS)
   local state, free, retry, reset
   local foreign = false
+  capacity, cost = capacity + 0, cost + 0
 
-  if kind == WINDOW or kind == SHADOW_WINDOW then
-    local tick = ARGV[4 * i + 2] + 0
+  if kind == 'w' or kind == 'W' then
+    local window, tick = third * 1000, fourth + 0
     -- A unit counts for at least a window: a tick more makes up for the one begun when it came.
-    local life = ceil(ARGV[4 * i + 1] * 1000 / tick) + (tick > 1 and 1 or 0)
+    local life = ceil(window / tick) + (tick > 1 and 1 or 0)
     local tick_now = floor(now / tick)
     local newest, head, used, size, dead = 0, 0, 0, 1, 0
     local log = redis.call('GETRANGE', KEYS[i], '0', READ_AHEAD)
@@ -97,9 +98,10 @@ for i = 1, #KEYS do
       retry = (tick_now - age(i, log, last, tick_now) + life) * tick - now
     end
     reset = used > 0 and (newest + life) * tick - now or 0
-    state = { tick_now, head, used, size, (tick_now + life) * tick - now }
+    local ends = (tick_now + life) * tick - now
+    state = { kind, capacity, cost, third, tick_now, head, used, size, ends }
   else
-    local unit, drain = ARGV[4 * i + 1] + 0, ARGV[4 * i + 2] + 0
+    local unit, drain = third + 0, fourth + 0
     local moment, backlog = now, 0
     local bucket = redis.call('GET', KEYS[i])
     if bucket then
@@ -118,7 +120,8 @@ for i = 1, #KEYS do
       retry = ceil((charged - full) / drain) + moment - now
     end
     reset = backlog > 0 and ceil(backlog / drain) + moment - now or 0
-    state = { moment, charged, floor((full - charged) / unit), ceil(charged / drain) }
+    local left, empty = floor((full - charged) / unit), ceil(charged / drain)
+    state = { kind, capacity, cost, third, moment, charged, left, empty }
   end
 
   if foreign then
@@ -128,26 +131,24 @@ for i = 1, #KEYS do
   end
   states[i] = state
   reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = free, retry, reset
-  allowed = allowed and (retry == 0 or kind == SHADOW_WINDOW or kind == SHADOW_BUCKET)
+  allowed = allowed and (retry == 0 or kind == 'W' or kind == 'B')
 end
 
 if not allowed then
   return reply
 end
 reply[1] = 1
-if ARGV[2] == 'peek' then
+if ARGV[1] == 'peek' then
   return reply
 end
 
 -- Write all, but limits in shadow mode that have no room.
 for i = 1, #KEYS do
-  local capacity, cost = ARGV[4 * i - 1] + 0, ARGV[4 * i] + 0
-  local kind = string.byte(ARGV[1], i)
+  local kind, capacity, cost, window, tick_now, head, live, size, ends = unpack(states[i])
   if cost == 0 or reply[3 * i + 1] ~= 0 then
     -- Nothing to charge.
-  elseif kind == WINDOW or kind == SHADOW_WINDOW then
-    local tick_now, head, live, size, ends = unpack(states[i])
-    local used, ttl = live + cost, ARGV[terms + 2] or ARGV[4 * i + 1]
+  elseif kind == 'w' or kind == 'W' then
+    local used, ttl = live + cost, test_ttl or window
     local record = struct.pack('>I3', tick_now % TURN)
     if live > 0 and used <= size and size <= 4 * used + 32 then
       local tail = (head + live) % size
@@ -181,9 +182,9 @@ for i = 1, #KEYS do
     end
     reply[3 * i], reply[3 * i + 2] = capacity - used, ends
   else
-    local moment, charged, free, empty = unpack(states[i])
+    local moment, charged, free, empty = unpack(states[i], 5)
     -- Rounded up, so never 0.
-    local ttl = ARGV[terms + 2] or ceil(empty / 1000) .. ''
+    local ttl = test_ttl or ceil(empty / 1000) .. ''
     redis.call('SET', KEYS[i], struct.pack('>dd', moment, charged), 'PX', ttl)
     reply[3 * i], reply[3 * i + 2] = free, empty + moment - now
   end

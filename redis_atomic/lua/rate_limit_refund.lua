@@ -5,16 +5,17 @@
 -- which tick a window's units were recorded at, and how much of a bucket's may be left. Units
 -- of one tick are alike, so they need no names. See rate_limit.lua for the keys' contents.
 --
--- The terms are of each limit end, cost, then window and tick or unit and drain; after the last,
--- for tests only, the time. The reply is the units given back, of a bucket rounded down.
+-- There is one text for each limit: kind, end, cost, window and tick, of a bucket unit and drain.
+-- After the last, for tests only, comes the time. The reply is the units given back, of a bucket
+-- rounded down.
 --
 -- keys: *limits
--- args: kinds:str *terms:int
+-- args: *limits:str
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
 
-local now = tonumber(ARGV[2 + 4 * #KEYS])
+local now = tonumber(ARGV[#KEYS + 1])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
@@ -129,13 +130,9 @@ end
 
 local states, given = {}, {}
 for i = 1, #KEYS do
-  local window = string.lower(string.sub(ARGV[1], i, i)) == 'w'
-  local read = window and read_window or read_bucket
-  local terms = {}
-  for n = 1, 4 do
-    terms[n] = tonumber(ARGV[4 * i - 3 + n])
-  end
-  local state = read(i, unpack(terms))
+  local kind, stop, cost, third, fourth = string.match(ARGV[i], '(%a) (%d+) (%d+) (%d+) (%d+)')
+  local read = string.lower(kind) == 'w' and read_window or read_bucket
+  local state = read(i, stop + 0, cost + 0, third + 0, fourth + 0)
   if not state then
     return redis.error_reply('WRONGTYPE KEYS[' .. i .. '] holds something else than a rate limit')
   end

@@ -132,32 +132,29 @@ def ask(
     charges: Sequence[Charge], keys: Sequence[PrefixedKey], *, peek: bool = False
 ) -> Call[Answer]:
     """The call that charges all of them or none; ``peek``: that only looks."""
-    kinds = "".join([_kind(charge) for charge in charges])
-    args: list[str | int] = [kinds, "peek" if peek else "charge"]
+    args = ["peek" if peek else "charge"]
     for charge in charges:
         capacity = charge.capacity
-        args += (capacity, min(charge.cost, capacity + 1), *_terms(charge))
+        args.append(_terms(charge, capacity, min(charge.cost, capacity + 1)))
     return Call(builtin("rate_limit"), tuple(keys), tuple(args), Answer.of)
 
 
 def take_back(charges: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) -> Call[Any]:
     """The call that gives charges back, each with the time (microseconds) at which it ends."""
-    args: list[str | int] = ["".join([_kind(charge) for charge, _ in charges])]
-    for charge, end in charges:
-        args += (end, charge.cost, *_terms(charge))
-    return Call(builtin("rate_limit_refund"), tuple(keys), tuple(args))
+    args = tuple([_terms(charge, end, charge.cost) for charge, end in charges])
+    return Call(builtin("rate_limit_refund"), tuple(keys), args)
 
 
-def _kind(charge: Charge) -> str:
-    kind = "w" if charge.limit.algorithm == "sliding_window" else "b"
-    return kind.upper() if charge.limit.shadow else kind
-
-
-def _terms(charge: Charge) -> tuple[int, int]:
-    if charge.limit.algorithm == "sliding_window":
-        window = charge.rate.window
-        return window // MILLISECOND, tick_of(window)
-    return unit_and_drain(charge.rate)
+def _terms(charge: Charge, capacity_or_end: int, cost: int) -> str:
+    """What the scripts are told of one limit; a capital letter is a limit in shadow mode."""
+    rate, limit = charge.rate, charge.limit
+    if limit.algorithm == "sliding_window":
+        kind, third, fourth = "w", rate.window // MILLISECOND, tick_of(rate.window)
+    else:
+        kind, (third, fourth) = "b", unit_and_drain(rate)
+    if limit.shadow:
+        kind = kind.upper()
+    return f"{kind} {capacity_or_end} {cost} {third} {fourth}"
 
 
 def decision_of(charges: Sequence[Charge], answer: Answer, *, degraded: bool = False) -> Decision:
