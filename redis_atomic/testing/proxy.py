@@ -109,6 +109,8 @@ class LostReplyProxy:
 
     def stop(self) -> None:
         self._closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
         self.cut()
 
