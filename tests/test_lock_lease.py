@@ -233,6 +233,14 @@ async def test_tasks_await_the_deadline_though_nobody_keeps_it():
     assert await asyncio.wait_for(loss, 10) is True
 
 
+def test_an_answer_that_comes_after_the_deadline_comes_too_late():
+    loss = Loss()
+    loss.prolong(time.monotonic() + 0.01)
+    time.sleep(0.02)
+    loss.prolong(time.monotonic() + 60)
+    assert loss.is_set()
+
+
 def test_lost_is_lost():
     loss = Loss()
     loss.prolong(time.monotonic() + 60)

@@ -271,6 +271,34 @@ def test_the_fence_grows_after_a_flush_and_after_a_step_of_the_clock(server_clie
     assert acquire(ticket()).number == future + 1
 
 
+def test_the_fence_grows_over_one_that_a_late_replica_has_forgotten(server_client):
+    holder, waiter = ticket(), ticket()
+    before = acquire(holder).number
+    acquire(waiter)
+    server_client.set("tests:lock:{a}:fence", 5)  # promoted, and far behind
+    ask(holder.finish(TTL))
+    granted = acquire(waiter).number
+    assert granted > before
+    server_client.set("tests:lock:{a}:fence", 5)
+    ask(waiter.finish(TTL))
+    assert acquire(ticket()).number > granted
+
+
+def test_a_waiter_of_whom_nothing_is_known_counts_as_alive(server_client):
+    holder, waiter, other = ticket(), ticket(), ticket()
+    acquire(holder)
+    acquire(waiter)
+    server_client.delete("tests:lock:{a}:alive")
+    ask(holder.finish(TTL))
+    assert acquire(other).state == BUSY
+    server_client.delete("tests:lock:{a}", "tests:lock:{a}:queue")
+    acquire(holder)
+    acquire(waiter)
+    server_client.delete("tests:lock:{a}:alive", "tests:lock:{a}")
+    assert acquire(other).state == BUSY
+    assert acquire(waiter).state == HELD
+
+
 def test_a_grant_at_hand_over_is_a_fence_of_its_own(server_client):
     server_client.set("tests:lock:{a}:fence", 10**15 * 3)
     fences = []
@@ -361,9 +389,7 @@ def full_server(server_client):
     server_client.config_set("maxmemory", 0)
 
 
-def test_without_memory_what_is_held_goes_on_and_what_is_new_is_refused(
-    server_client, full_server
-):
+def test_without_memory_what_is_held_goes_on_and_what_is_new_is_refused(server_client, full_server):
     holder, waiter, newcomer = ticket(), ticket(), ticket()
     fence = acquire(holder).number
     acquire(waiter)
@@ -411,9 +437,7 @@ def restricted(server_client, settings):
     server_client.acl_deluser("narrow")
 
 
-def test_an_acl_of_the_declared_keys_loses_the_wake_up_and_nothing_else(
-    server_client, restricted
-):
+def test_an_acl_of_the_declared_keys_loses_the_wake_up_and_nothing_else(server_client, restricted):
     holder, waiter = ticket(), ticket()
     keys = {client_for("default").make_key(key).decode() for key in holder.keys.of(holder.token)}
     acquire(holder)

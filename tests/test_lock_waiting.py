@@ -135,7 +135,7 @@ def test_it_listens_no_longer_than_a_connection_does(settings):
         options = {"SOCKET_TIMEOUT": timeout} if timeout else {}
         settings.CACHES = settings.CACHES | {"default": cache | {"OPTIONS": options}}
         _, attempt = redis_lock("a")._prepare("a")
-        assert attempt.ticket.terms.slice == expected
+        assert attempt.ticket.terms.nap == expected
 
 
 def test_a_lost_reply_is_asked_for_again_with_the_same_token(clock):

@@ -138,7 +138,7 @@ class ThreadKeeper(Keeper):
                     target=self._run, name="redis_atomic lock keeper", daemon=True
                 )
                 self._thread.start()
-            elif lease.next_event(time.monotonic()) < self._next:
+            elif time.monotonic() + lease.ttl / 3 < self._next:
                 self._changed.notify()
 
     def _run(self) -> None:

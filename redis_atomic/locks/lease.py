@@ -9,7 +9,6 @@ or cut off, knows by its own clock alone that its lock may be somebody else's by
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import os
@@ -17,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ..client.connections import Client
 from ..exceptions import (
@@ -42,6 +41,16 @@ logger = logging.getLogger("redis_atomic.locks")
 EXTEND_PAUSE, EXTEND_TIME = 0.05, 2.0
 
 
+class HasLease(Protocol):
+    lease: Lease
+
+
+#: The sections that run here, innermost last.
+sections: contextvars.ContextVar[tuple[HasLease, ...]] = contextvars.ContextVar(
+    "redis_atomic_sections", default=()
+)
+
+
 class Lease:
     """
     A lock that is held, until its deadline or ``release()``.
@@ -56,6 +65,7 @@ class Lease:
         self,
         ticket: Ticket,
         client: Client,
+        held_by: HeldHere,
         *,
         ttl: float,
         max_hold: float,
@@ -63,6 +73,7 @@ class Lease:
     ) -> None:
         self.ticket = ticket
         self.client = client
+        self.held_by = held_by
         self.ttl = ttl
         self.max_hold = max_hold
         self.on_lost = on_lost
@@ -216,7 +227,7 @@ class Lease:
         self.began = grant.sent
         self.renew_at = grant.sent + self.ttl / 3
         self.lost.prolong(grant.until)
-        _held_by_me(create=True)[self.client.alias, self.ticket.keys.base] = self
+        self.held_by[self.client.alias, self.ticket.keys.base] = self
 
     # Giving back
 
@@ -266,7 +277,8 @@ class Lease:
         if lost:
             yield from self.tell_loss()
             raise self.loss()
-        yield Announce(lock_released, type(self), self._facts())
+        if lock_released.receivers:
+            yield Announce(lock_released, type(self), self._facts())
         if freed is None:
             raise LockUnavailable(
                 f"Redis did not confirm the release of the lock {self.name!r}. "
@@ -316,21 +328,6 @@ class Lease:
         return f"<Lease {self.name!r} fence={self.fence} {state}>"
 
 
-_sections: contextvars.ContextVar[tuple[tuple[object, Lease], ...]] = contextvars.ContextVar(
-    "redis_atomic_sections", default=()
-)
-
-
-def enter_section(section: object, lease: Lease) -> None:
-    """From here on it is the current lease."""
-    _sections.set((*_sections.get(), (section, lease)))
-
-
-def leave_section(section: object) -> None:
-    """Undo enter_section; nothing where it was entered in another context."""
-    _sections.set(tuple(entry for entry in _sections.get() if entry[0] is not section))
-
-
 def current_lease() -> Lease:
     """
     The lease of the innermost section that runs here.
@@ -338,35 +335,31 @@ def current_lease() -> Lease:
     LockNotOwned outside of one. A task or thread that inherited the context of its
     starter sees the starter's lease.
     """
-    for _, lease in reversed(_sections.get()):
-        if not lease.ended:
-            return lease
+    for section in reversed(sections.get()):
+        if not section.lease.ended:
+            return section.lease
     raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
 
 
-def held_here(client: Client, keys: Keys) -> Lease | None:
-    """The lease of this lock that this very thread or task holds, if it does."""
-    lease = _held_by_me().get((client.alias, keys.base))
-    return lease if lease is not None and lease.held else None
+class HeldHere(weakref.WeakValueDictionary[tuple[str, str], Lease]):
+    """The leases of one thread or task, by cache alias and key."""
+
+    def lease(self, client: Client, keys: Keys) -> Lease | None:
+        """The lease of this lock that is held, if it is."""
+        lease = self.get((client.alias, keys.base))
+        return lease if lease is not None and lease.held else None
 
 
-_HeldByOne = weakref.WeakValueDictionary[tuple[str, str], Lease]
-_held: weakref.WeakKeyDictionary[object, _HeldByOne] = weakref.WeakKeyDictionary()
+_held: weakref.WeakKeyDictionary[Any, HeldHere] = weakref.WeakKeyDictionary()
 
 
-def _held_by_me(*, create: bool = False) -> _HeldByOne:
-    me = _running()
+def held_here() -> HeldHere:
+    """The leases that were acquired by what runs here: a task, or else a thread."""
+    try:
+        me: Any = asyncio.current_task() or threading.current_thread()
+    except RuntimeError:
+        me = threading.current_thread()
     held = _held.get(me)
     if held is None:
-        held = _HeldByOne()
-        if create:
-            _held[me] = held
+        held = _held[me] = HeldHere()
     return held
-
-
-def _running() -> Any:
-    """What runs here: a task, or else a thread."""
-    with contextlib.suppress(RuntimeError):
-        if task := asyncio.current_task():
-            return task
-    return threading.current_thread()

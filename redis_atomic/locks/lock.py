@@ -19,7 +19,7 @@ from ..client.execution import arun, run
 from ..exceptions import AlreadyHeld, LockBusy, LockUnavailable
 from ..signals import lock_acquired, lock_busy
 from . import keeper, protocol
-from .lease import Lease, held_here
+from .lease import HeldHere, Lease, held_here
 from .naming import bind_template, lock_name
 from .options import (
     FROM_SETTINGS,
@@ -36,8 +36,8 @@ from .options import (
     whole_number,
 )
 from .policies import OnBusy, OnError, check_callable, instead_of, on_busy_policy, on_error_policy
-from .protocol import Holder, Keys, LockInfo, Terms, Ticket, keys_of
-from .section import Section, recall, remember
+from .protocol import Holder, Keys, LockInfo, Terms, Ticket, keys_of, terms_of
+from .section import Section, section_of
 from .steps import Announce, Steps, adrive, drive, to_the_end
 from .transactions import Hold, in_transaction
 from .waiting import TIMEOUT, Attempt, Grant
@@ -98,17 +98,22 @@ class Lock:
     def acquire_named(self, name: str) -> Lease:
         """See acquire(); for a name that was made of a template."""
         deferring = self._deferring()  # raises, if at all, before anything is sent
-        lease = self._left_to_transaction(name) or self._acquire_anew(name)
+        lease, attempt = self._prepare(name)
+        if attempt is not None:
+            self._acquire(lease, attempt)
         self._enter(lease, deferring)
+        return lease
+
+    async def aacquire_named(self, name: str) -> Lease:
+        """See acquire_named(); there are no transactions to wait for."""
+        lease, attempt = self._prepare(name)
+        if attempt is not None:
+            await self._aacquire(lease, attempt)
+        self._enter(lease, deferring=False)
         return lease
 
     def _deferring(self) -> bool:
         return self.transaction == "defer" and in_transaction(self.using)
-
-    def _left_to_transaction(self, name: str) -> Lease | None:
-        """The lease that a transaction of this thread keeps: it may use it again."""
-        lease = held_here(self._client(), keys_of(name, self.limit, self.kind))
-        return lease if lease is not None and lease.awaits_transaction else None
 
     def _enter(self, lease: Lease, deferring: bool) -> None:
         if deferring:
@@ -117,59 +122,45 @@ class Lock:
         if lease.hold is not None:
             lease.hold.enter()
 
-    def _acquire_anew(self, name: str) -> Lease:
-        lease, attempt = self._prepare(name)
-        keeper.watch(lease)  # before anything is sent: no lease is ever without a keeper
-        try:
-            drive(self._acquire(lease, attempt))
-        except BaseException:
-            drive(lease.abandon())
-            raise
-        return lease
-
-    async def aacquire_named(self, name: str) -> Lease:
-        """See acquire_named()."""
-        lease, attempt = self._prepare(name)
-        keeper.watch_in_loop(lease)
-        try:
-            await adrive(self._acquire(lease, attempt))
-        except BaseException:
-            await to_the_end(adrive(lease.abandon()))
-            raise
-        return lease
-
-    def _prepare(self, name: str) -> tuple[Lease, Attempt]:
+    def _prepare(self, name: str) -> tuple[Lease, Attempt | None]:
+        """A lease, and the attempt that is to fill it; none for one that a transaction keeps."""
         client = self._client()
         keys = keys_of(name, self.limit, self.kind)
-        if self.limit == 1 and held_here(client, keys):
+        here = held_here()
+        held = here.lease(client, keys)
+        if held is not None and held.awaits_transaction:
+            return held, None
+        if held is not None and self.limit == 1:
             raise AlreadyHeld(
                 f"The lock {name!r} is held here already: to wait for it would be to wait for "
                 "oneself. Use current_lease(), or release it first."
             )
-        lease = self._lease(Ticket(keys, terms(client), protocol.new_token()), client)
+        lease = self._lease(Ticket(keys, terms(client), protocol.new_token()), client, here)
         attempt = Attempt(
             lease.ticket, client, lease.ttl, self._wait(), self.fair, self._waiting() == "block"
         )
         return lease, attempt
 
-    def _lease(self, ticket: Ticket, client: Client) -> Lease:
+    def _acquire(self, lease: Lease, attempt: Attempt) -> None:
+        keeper.watch(lease)  # before anything is sent: no lease is ever without a keeper
+        try:
+            drive(_acquire(lease, attempt))
+        except BaseException:
+            drive(lease.abandon())
+            raise
+
+    async def _aacquire(self, lease: Lease, attempt: Attempt) -> None:
+        keeper.watch_in_loop(lease)
+        try:
+            await adrive(_acquire(lease, attempt))
+        except BaseException:
+            await to_the_end(adrive(lease.abandon()))
+            raise
+
+    def _lease(self, ticket: Ticket, client: Client, here: HeldHere) -> Lease:
         ttl = self._ttl()
         max_hold = MAX_HOLD_TTLS * ttl if self.max_hold is None else self.max_hold
-        return Lease(ticket, client, ttl=ttl, max_hold=max_hold, on_lost=self.on_lost)
-
-    def _acquire(self, lease: Lease, attempt: Attempt) -> Steps[None]:
-        try:
-            grant = yield from attempt.acquire()
-        except LockBusy:
-            yield from lease.abandon()
-            yield Announce(lock_busy, Lease, {"name": lease.name, "waited": attempt.waited})
-            raise
-        lease.note_grant(grant, attempt.waited)
-        yield Announce(
-            lock_acquired,
-            Lease,
-            {"name": lease.name, "lease": lease, "waited": lease.waited},
-        )
+        return Lease(ticket, client, here, ttl=ttl, max_hold=max_hold, on_lost=self.on_lost)
 
     # A lease from elsewhere
 
@@ -201,7 +192,7 @@ class Lock:
         client = self._client()
         fence, slot, doubt, queued, token = match.groups()
         ticket = Ticket(self._keys(), terms(client), token, bool(doubt), bool(queued), trace=True)
-        lease = self._lease(ticket, client)
+        lease = self._lease(ticket, client, held_here())
         return lease, Grant(
             int(fence), int(slot), lease.began, lease.began + protocol.valid_for(lease.ttl)
         )
@@ -219,9 +210,7 @@ class Lock:
         section = Section(self, self._written_name())
         if self.cancel_on_lost:
             raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
-        lease = section.__enter__()
-        remember(self, section)
-        return lease
+        return section.__enter__()
 
     def __exit__(
         self,
@@ -229,13 +218,11 @@ class Lock:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        recall(self).__exit__(kind, error, tb)
+        section_of(self).__exit__(kind, error, tb)
 
     async def __aenter__(self) -> Lease:
         section = Section(self, self._written_name())
-        lease = await section.__aenter__()
-        remember(self, section)
-        return lease
+        return await section.__aenter__()
 
     async def __aexit__(
         self,
@@ -243,7 +230,7 @@ class Lock:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        await recall(self).__aexit__(kind, error, tb)
+        await section_of(self).__aexit__(kind, error, tb)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Run each call of the function, or coroutine function, under the lock."""
@@ -346,14 +333,27 @@ class Lock:
         return lock_settings().waiting if isinstance(self.waiting, FromSettings) else self.waiting
 
 
+def _acquire(lease: Lease, attempt: Attempt) -> Steps[None]:
+    """Fill the lease, and tell who wants to know."""
+    try:
+        grant = yield from attempt.acquire()
+    except LockBusy:
+        yield from lease.abandon()
+        yield Announce(lock_busy, Lease, {"name": lease.name, "waited": attempt.waited})
+        raise
+    lease.note_grant(grant, attempt.waited)
+    if lock_acquired.receivers:
+        told = {"name": lease.name, "lease": lease, "waited": lease.waited}
+        yield Announce(lock_acquired, Lease, told)
+
+
 def terms(client: Client) -> Terms:
     """What the calls to this server have in common."""
     settings = lock_settings()
     # A waiter has to hear the end of its slice before its connection gives up.
     timeout = client.pool.connection_kwargs["socket_timeout"]
-    return Terms(
-        min(protocol.SLICE, timeout / 2), settings.fence_memory, settings.waiting == "block"
-    )
+    nap = min(protocol.SLICE, timeout / 2)
+    return terms_of(nap, settings.fence_memory, settings.waiting == "block")
 
 
 def redis_lock(

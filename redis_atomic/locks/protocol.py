@@ -112,14 +112,29 @@ def keys_of(name: str, limit: int = 1, kind: str = "lock") -> Keys:
     return Keys(name, limit, kind)
 
 
-@dataclass(frozen=True, slots=True)
 class Terms:
-    """What the calls of one process have in common: times in seconds, and who is woken."""
+    """
+    What the calls of one process have in common. Times are seconds.
 
-    slice: float = SLICE
-    fence_memory: float = 3600.0
-    wakes: bool = True  # push wake-ups: the one key that a script cannot declare
-    tombstone: float = TOMBSTONE
+    ``nap``: the longest sleep of a waiter; ``fence_memory``: how long a fence is
+    remembered; ``wakes``: push wake-ups, the one key that a script cannot declare.
+    """
+
+    def __init__(
+        self, nap: float = SLICE, fence_memory: float = 3600.0, wakes: bool = True
+    ) -> None:
+        self.nap = nap
+        # The arguments that are the same in each call, as the scripts take them.
+        granting = (milliseconds(GRANT), milliseconds(fence_memory), int(wakes))
+        alive, queue_ttl = nap + GRANT, max(QUEUE_TTL, 4 * nap)
+        self.acquiring = (milliseconds(alive), milliseconds(queue_ttl), *granting)
+        self.finishing = granting
+
+
+@functools.lru_cache(maxsize=64)
+def terms_of(nap: float, fence_memory: float, wakes: bool) -> Terms:
+    """The same Terms, made once."""
+    return Terms(nap, fence_memory, wakes)
 
 
 @dataclass(slots=True)
@@ -141,23 +156,13 @@ class Ticket:
 
     def acquire(self, ttl: float, *, queueing: bool) -> Call[Answer]:
         """Ask for a slot; in vain, ``queueing`` makes it a place in the queue."""
-        terms = self.terms
-        args = (
-            self.token,
-            milliseconds(ttl),
-            int(queueing),
-            milliseconds(terms.slice + GRANT),
-            milliseconds(max(QUEUE_TTL, 4 * terms.slice)),
-            milliseconds(GRANT),
-            milliseconds(terms.fence_memory),
-            int(terms.wakes),
-        )
+        args = (self.token, milliseconds(ttl), int(queueing), *self.terms.acquiring)
         return Call(builtin("lock_acquire"), self.keys.of(self.token), args, parse=_answer)
 
     def finish(self, ttl: float) -> Call[bool]:
         """Give everything back; true if a slot was given back. The token is dead then."""
         leave = self.queued or self.doubt
-        tombstone = max(self.terms.tombstone, ttl) if self.doubt else 0.0
+        tombstone = max(TOMBSTONE, ttl) if self.doubt else 0.0
         return _finish(self.keys, self.token, self.terms, leave=leave, tombstone=tombstone)
 
     def extend(self, fence: int, slot: int, ttl: float) -> Call[bool]:
@@ -186,14 +191,8 @@ def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
 
 
 def _finish(keys: Keys, token: str, terms: Terms, *, leave: bool, tombstone: float) -> Call[bool]:
-    args = (
-        token,
-        int(leave),
-        milliseconds(tombstone) if tombstone else 0,
-        milliseconds(GRANT),
-        milliseconds(terms.fence_memory),
-        int(terms.wakes),
-    )
+    grave = milliseconds(tombstone) if tombstone else 0
+    args = (token, int(leave), grave, *terms.finishing)
     return Call(builtin("lock_finish"), keys.of(token), args, parse=bool)
 
 

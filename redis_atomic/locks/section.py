@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..exceptions import LockLost, LockNotOwned, LockUnavailable
-from .lease import Lease, enter_section, leave_section
+from .lease import Lease, sections
 from .steps import Steps, adrive, drive, to_the_end
 
 if TYPE_CHECKING:
@@ -22,13 +21,13 @@ class Section:
     """One run under a lock. It belongs to one thread or task and is used once."""
 
     def __init__(self, lock: Lock, name: str) -> None:
-        self._lock = lock
+        self.lock = lock
         self._name = name
         self._cancelling: Cancelling | None = None
 
     def __enter__(self) -> Lease:
-        self.lease = self._lock.acquire_named(self._name)
-        enter_section(self, self.lease)
+        self.lease = self.lock.acquire_named(self._name)
+        sections.set((*sections.get(), self))
         return self.lease
 
     def __exit__(
@@ -37,13 +36,13 @@ class Section:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        leave_section(self)
+        sections.set(tuple([each for each in sections.get() if each is not self]))
         drive(self._leave(error))
 
     async def __aenter__(self) -> Lease:
-        self.lease = await self._lock.aacquire_named(self._name)
-        enter_section(self, self.lease)
-        if self._lock.cancel_on_lost:
+        self.lease = await self.lock.aacquire_named(self._name)
+        sections.set((*sections.get(), self))
+        if self.lock.cancel_on_lost:
             self._cancelling = Cancelling(self.lease)
         return self.lease
 
@@ -53,7 +52,7 @@ class Section:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        leave_section(self)
+        sections.set(tuple([each for each in sections.get() if each is not self]))
         try:
             await to_the_end(adrive(self._leave(error)))
         except asyncio.CancelledError as late:
@@ -106,23 +105,11 @@ class Cancelling:
         return self._done and self._task.uncancel() <= self._before
 
 
-_open: contextvars.ContextVar[tuple[tuple[Lock, Section], ...]] = contextvars.ContextVar(
-    "redis_atomic_open_sections", default=()
-)
-
-
-def remember(lock: Lock, section: Section) -> None:
-    """For a ``with`` statement on a definition, which many threads and tasks may share."""
-    _open.set((*_open.get(), (lock, section)))
-
-
-def recall(lock: Lock) -> Section:
+def section_of(lock: Lock) -> Section:
     """The innermost section of this definition that was entered in this context."""
-    entries = _open.get()
-    for index in reversed(range(len(entries))):
-        if entries[index][0] is lock:
-            _open.set(entries[:index] + entries[index + 1 :])
-            return entries[index][1]
+    for section in reversed(sections.get()):
+        if isinstance(section, Section) and section.lock is lock:
+            return section
     raise LockNotOwned(
         "The section was not entered in this context. To acquire in one thread or task and "
         "give back in another, use acquire() and release()."

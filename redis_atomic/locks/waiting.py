@@ -128,7 +128,7 @@ class Attempt:
             )
         # When a holder's time ends all waiters know: the head of the queue shall be first.
         told = answer.number / 1000 + 0.001 + 0.005 * min(max(answer.place, 0), 20)
-        seconds = min(told, self.ticket.terms.slice, left)
+        seconds = min(told, self.ticket.terms.nap, left)
         if not self.queueing or not self.listening or self.deaf:
             self.deaf = False
             yield Sleep(min(seconds, self._poll(answer)))
