@@ -10,7 +10,7 @@ from ..client.connections import Client, client_for
 from ..client.execution import run
 from ..conf import conf
 from ..scripting.script import Call, PrefixedKey
-from .lock import MAX_HOLD_TTLS
+from .definition import MAX_HOLD_TTLS
 from .options import seconds
 from .protocol import Holder, Keys, Terms, force, inspect
 from .waiting import TIMEOUT

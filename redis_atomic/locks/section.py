@@ -12,7 +12,7 @@ from .lease import Lease, sections
 from .steps import Steps, adrive, drive, to_the_end
 
 if TYPE_CHECKING:
-    from .lock import Lock
+    from .definition import Lock
 
 logger = logging.getLogger("redis_atomic.locks")
 

@@ -1,0 +1,67 @@
+"""A function, or coroutine function, whose calls run under a lock."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from asgiref.sync import iscoroutinefunction
+
+from ..exceptions import LockBusy, LockUnavailable
+from .naming import bind_template
+from .policies import check_callable, instead_of
+from .section import Section
+
+if TYPE_CHECKING:
+    from .definition import Lock
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
+    """The function, each call of it a section; its arguments make the lock's name."""
+    _refuse_what_cannot_be_decorated(lock, function)
+    check_callable(lock.on_busy, function)
+    name_of = bind_template(lock.name, function)
+    if iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
+            call: Callable[..., Any] = function
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(Section(lock, name_of(args, kwargs)))
+                except (LockBusy, LockUnavailable) as error:
+                    call = instead_of(function, error, lock.on_busy, lock.on_error)
+                result = call(*args, **kwargs)
+                return await result if inspect.isawaitable(result) else result
+
+        return cast(Callable[P, R], awaiting)
+
+    @functools.wraps(function)
+    def calling(*args: P.args, **kwargs: P.kwargs) -> R:
+        call: Callable[..., R] = function
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(Section(lock, name_of(args, kwargs)))
+            except (LockBusy, LockUnavailable) as error:
+                call = instead_of(function, error, lock.on_busy, lock.on_error)
+            return call(*args, **kwargs)
+
+    return calling
+
+
+def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"redis_lock(…) decorates functions, not {function!r}.")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)}() is a generator: the lock would "
+            "be given back before its first item. Use `with` inside it."
+        )
+    if lock.cancel_on_lost and not iscoroutinefunction(function):
+        raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
