@@ -167,7 +167,7 @@ def test_a_stolen_lock_is_noticed_and_told_once(server_client, heard, caplog):
     assert server_client.get(LOCK) == b"a thief"
 
 
-def test_other_leases_live_on(server_client):
+def test_other_leases_live_on(server_client, caplog):
     def slow(lease):
         time.sleep(1)
         raise RuntimeError("and loud")
@@ -178,6 +178,7 @@ def test_other_leases_live_on(server_client):
         assert lease.lost.wait(5)
         assert not other.lost.wait(0.8)
         other.check()
+        assert until(lambda: "and loud" in caplog.text), "what it raised is logged"
 
 
 def test_the_end_of_a_section_tells_of_a_loss(server_client):

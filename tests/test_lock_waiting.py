@@ -385,6 +385,18 @@ def test_more_waiters_than_connections_poll_and_all_are_served(monkeypatch, serv
     assert server_client.keys() == [b"tests:lock:{a}:fence"]
 
 
+async def test_where_all_connections_are_taken_listening_fails_at_once(monkeypatch):
+    monkeypatch.setattr(steps_module, "_seats", threading.BoundedSemaphore(1))
+    ticket = Ticket(Keys("a"), Terms(), "me")
+    listen = Listen(client_for("default"), ticket.listen(5))
+    with steps_module._a_seat():
+        with pytest.raises(NotExecuted, match="taken"):
+            listen.perform()
+        with pytest.raises(NotExecuted, match="taken"):
+            await listen.aperform()
+    assert Listen(client_for("default"), ticket.listen(0.01)).perform() is None
+
+
 def test_waiters_are_served_in_order_of_arrival(server_client):
     order = []
 
