@@ -155,7 +155,7 @@ async def test_f1_on_asyncio(server, use):
     assert len(asyncio.all_tasks()) == 1
 
 
-@pytest.mark.parametrize("pause", [0.15, 1.0])
+@pytest.mark.parametrize("pause", [0.15, pytest.param(1.0, marks=pytest.mark.stress)])
 def test_f2_a_server_that_was_paused_leaves_no_orphan(server, use, look, pause):
     use(server.tcp_url, SOCKET_TIMEOUT=0.3)
     with redis_lock("a"):
@@ -438,7 +438,14 @@ def test_f13_a_lost_wake_up_costs_nothing_where_the_error_shows(proxy, look):
     assert left_behind(look) == []
 
 
-@pytest.mark.parametrize("timeout", [0.3, 5, None], ids=str)
+@pytest.mark.parametrize(
+    "timeout",
+    [
+        pytest.param(0.3, id="0.3"),
+        pytest.param(5, id="5", marks=pytest.mark.stress),
+        pytest.param(None, id="None", marks=pytest.mark.stress),
+    ],
+)
 def test_f14_who_waits_gets_a_dead_holders_lock_whatever_the_socket_timeout(server, use, timeout):
     use(server.tcp_url, **({"SOCKET_TIMEOUT": timeout} if timeout else {}))
     dead = redis_lock("a", ttl=1.0).acquire()
@@ -449,6 +456,7 @@ def test_f14_who_waits_gets_a_dead_holders_lock_whatever_the_socket_timeout(serv
         assert elapsed(began) < 1.0 + SLICE + ROOM
 
 
+@pytest.mark.stress
 def test_f15_an_answer_slower_than_the_ttl_is_no_lease(proxy, look):
     proxy.delay = 0.35
     with pytest.raises(LockUnavailable, match="longer than its TTL"):
@@ -488,6 +496,7 @@ def _hold_once():
 # The client
 
 
+@pytest.mark.stress
 def test_f16_a_killed_holder_is_followed_within_its_ttl(server, use):
     caches = use(server.tcp_url)
     program = """
@@ -504,6 +513,7 @@ def test_f16_a_killed_holder_is_followed_within_its_ttl(server, use):
             assert elapsed(began) < 1.5 + SLICE + ROOM
 
 
+@pytest.mark.stress
 def test_f17_killed_waiters_cost_a_grant_and_a_slice_however_many_they_are(server, use, look):
     caches = use(server.tcp_url)
     program = """
@@ -525,6 +535,7 @@ def test_f17_killed_waiters_cost_a_grant_and_a_slice_however_many_they_are(serve
     assert left_behind(look) == []
 
 
+@pytest.mark.stress
 def test_f18_a_holder_that_was_paused_knows_before_it_writes(server, use, look):
     caches = use(server.tcp_url)
     program = """
