@@ -37,7 +37,7 @@ MODULES = {
 OURS, THEIRS = "redis_atomic", "redis-py"
 
 #: What a waiter sends; commands that scripts execute have other names.
-SENT_WHILE_WAITING = ("evalsha", "blpop", "set", "brpop")
+SENT_WHILE_WAITING = ("evalsha", "blpop", "set")
 
 Lock = tuple[Callable[[], Any], Callable[[], Any]]
 
@@ -48,7 +48,8 @@ def systems() -> list[str]:
 
 def lock_of(system: str, url: str, name: str) -> Lock:
     """How this system acquires and releases a lock, waiting as long as it takes."""
-    client = redis.Redis.from_url(url)
+    # Those that block for long would not survive the default time-out of 5 s.
+    client = redis.Redis.from_url(url, socket_timeout=None)
     if system == OURS:
         return _ours(name)
     if system.startswith(THEIRS):
@@ -123,6 +124,11 @@ class Bench:
         self.pipes = pipes
         self.server = redis.Redis.from_url(url)
         self.systems = systems()
+        for system in self.systems:  # imports and connections come before, in each process
+            for number, pipe in enumerate(pipes):
+                pipe.send((take_turn, system, f"warm:{number}"))
+            for pipe in pipes:
+                pipe.recv()
 
     def shuffled(self) -> list[str]:
         return random.sample(self.systems, len(self.systems))
@@ -149,45 +155,57 @@ class Bench:
 
     def handing_over(self, waiters: int, trials: int) -> None:
         """From a release, at a random moment, to the first and to the last who waits."""
-        results: dict[str, list[tuple[float, float, float, float]]] = {}
+        results: dict[str, list[tuple[float, float, float]]] = {}
         for _ in range(trials):
             for system in self.shuffled():
-                trial = self._hand_over(system, waiters)
-                results.setdefault(system, []).append(trial)
+                with self._waiting(system, waiters) as release:
+                    cold = self._cold_get()
+                    released = time.monotonic()
+                    release()
+                    had = [pipe.recv() - released for pipe in self.pipes[:waiters]]
+                results.setdefault(system, []).append((min(had), min(had) / cold, max(had)))
         print(f"\nHand-over to {waiters} waiters, {trials} trials")
         for system in self.systems:
-            first, ratio, last, commands = zip(*results[system], strict=True)
+            first, ratio, last = map(statistics.median, zip(*results[system], strict=True))
             print(
-                f"  {system:22}first {statistics.median(first) * 1e3:8.2f} ms"
-                f" = {statistics.median(ratio):6.1f} cold GETs"
-                f"   last {statistics.median(last) * 1e3:8.1f} ms"
-                f"   {statistics.median(commands):6.2f} commands per waiter-second"
+                f"  {system:22}first {first * 1e3:8.2f} ms = {ratio:6.1f} cold GETs"
+                f"   last {last * 1e3:8.1f} ms"
             )
 
-    def _hand_over(self, system: str, waiters: int) -> tuple[float, float, float, float]:
+    def waiting(self, waiters: int, seconds: float = 5.0) -> None:
+        """What it costs the server that somebody waits."""
+        print(f"\nWaiting, {waiters} waiters for {seconds} s")
+        for system in self.shuffled():
+            with self._waiting(system, waiters) as release:
+                before, since = self._sent(), time.monotonic()
+                time.sleep(seconds)
+                rate = (self._sent() - before) / (time.monotonic() - since) / waiters
+                release()
+                for pipe in self.pipes[:waiters]:
+                    pipe.recv()
+            print(f"  {system:22}{rate:6.2f} commands per waiter and second")
+
+    @contextlib.contextmanager
+    def _waiting(self, system: str, waiters: int) -> Iterator[Callable[[], Any]]:
+        """The lock is held, and so many wait for it; its release."""
         name = f"handed:{system}"
         acquire, release = lock_of(system, self.url, name)
         acquire()
         for pipe in self.pipes[:waiters]:
             pipe.send((take_turn, system, name))
-        time.sleep(0.3 + random.random() / 10)
-        before, since = self._sent(), time.monotonic()
-        time.sleep(1.0)
-        commands = (self._sent() - before) / (time.monotonic() - since) / waiters
-        time.sleep(0.3)
+        time.sleep(0.5 + random.random() / 5)
+        yield release
+
+    def _cold_get(self) -> float:
+        """Of a connection, and a processor, that had nothing to do for a while (seconds)."""
         start = time.perf_counter()
         self.server.get("cold")
-        cold = time.perf_counter() - start
-        released = time.monotonic()
-        release()
-        had = [pipe.recv() - released for pipe in self.pipes[:waiters]]
-        return min(had), min(had) / cold, max(had), commands
+        return time.perf_counter() - start
 
     def _sent(self) -> int:
         stats = self.server.info("commandstats")
-        return sum(
-            stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in SENT_WHILE_WAITING
-        )
+        counts = [stats.get(f"cmdstat_{name}", {"calls": 0}) for name in SENT_WHILE_WAITING]
+        return sum(count["calls"] for count in counts)
 
     def saturated(self, seconds: float, repetitions: int) -> None:
         """Everybody wants it all the time."""
@@ -260,6 +278,7 @@ def main() -> None:
         bench.uncontended(options.rounds, options.calls)
         for waiters in sorted({1, min(8, options.processes), options.processes}):
             bench.handing_over(waiters, options.trials)
+        bench.waiting(min(8, options.processes))
         bench.saturated(options.seconds, 3)
 
 
