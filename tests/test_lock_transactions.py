@@ -161,13 +161,16 @@ def test_a_failing_hook_before_ours_does_not_keep_the_lock(database):
     assert lease.times == 1
 
 
-def test_an_unforeseen_error_of_a_release_harms_neither_the_commit_nor_other_hooks(database):
+def test_an_unforeseen_error_of_a_release_harms_neither_the_commit_nor_other_hooks(
+    database, caplog
+):
     seen = []
     with atomic(using=database):
-        lease = Released(error=ZeroDivisionError())
+        lease = Released(error=ZeroDivisionError("unforeseen"))
         transaction.on_commit(lambda: seen.append(lease.times), using=database)
         lease.exit()
     assert seen == [1]
+    assert "unforeseen" in caplog.text
 
 
 # --- entering again

@@ -85,7 +85,7 @@ class Hold:
         transaction.on_commit(_Hook(self), using=using, robust=True)
 
     def transaction_ended(self) -> None:
-        """Release the lease, if no section needs it either. Raises nothing of ours."""
+        """Release the lease, if no section needs it either. It is too late to raise anything."""
         with self._lock:
             self._transactions -= 1
             if self._sections or self._transactions:
@@ -98,6 +98,8 @@ class Hold:
             logger.error("A lock was lost before its transaction ended: %s", error)
         except LockError as error:
             logger.warning("Not released after the transaction, its TTL will end it: %s", error)
+        except Exception:
+            logger.exception("Not released after the transaction, its TTL will end it")
 
 
 class _Hook:
