@@ -8,9 +8,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
+from redis_atomic.client.connections import close_clients
 from redis_atomic.exceptions import LockBusy, LockLost
 from redis_atomic.locks.inspection import lock_states, take_away
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
+from redis_atomic.testing.topology import embedded_cluster
 from tests.settings import CACHES, REDIS_URL
 
 
@@ -110,6 +112,23 @@ def test_another_cache_may_be_asked():
     with override_settings(CACHES=caches), redis_lock("a", cache="other"):
         assert as_json() == []
         assert [state["name"] for state in as_json("--cache", "other")] == ["a"]
+
+
+def test_the_locks_of_all_nodes_of_a_cluster_are_listed(settings):
+    names = [f"lock {number}" for number in range(12)]
+    with embedded_cluster() as cluster:
+        factory = {"CONNECTION_FACTORY": "redis_atomic.cluster.ClusterConnectionFactory"}
+        options = {"LOCATION": cluster.urls, "OPTIONS": factory}
+        settings.CACHES = {"default": CACHES["default"] | options}
+        leases = [redis_lock(name).acquire() for name in names]
+        assert [state["name"] for state in as_json()] == sorted(names)
+        redis_locks("--break", names[5])
+        assert [state["name"] for state in as_json()] == sorted({*names} - {names[5]})
+        for lease in [*leases[:5], *leases[6:]]:
+            lease.release()
+        with pytest.raises(LockLost):
+            leases[5].release()
+        close_clients()
 
 
 # --- stuck

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from ..client.connections import Client, client_for
 from ..client.execution import run
+from ..client.replies import translate
+from ..client.server import Server
+from ..client.travel import exchange
 from ..conf import conf
 from ..scripting.script import Call, PrefixedKey
 from .definition import MAX_HOLD_TTLS
@@ -113,12 +116,27 @@ def _scan(client: Client, name: str | None) -> Iterator[str]:
     """The keys that may be of locks, without KEY_PREFIX."""
     prefix = client.make_key(PrefixedKey("")).decode()
     wanted = "*" if name is None else _literally(name)
-    args = ("MATCH", f"{_literally(prefix)}*:{{{wanted}}}*", "COUNT", SCAN_COUNT)
+    pattern = f"{_literally(prefix)}*:{{{wanted}}}*"
+    for server in _primaries(client):
+        for key in _scan_server(server, pattern):
+            yield key.decode("utf-8", "replace").removeprefix(prefix)
+
+
+def _primaries(client: Client) -> list[Server]:
+    if client.topology is None:
+        return [client]
+    return [server for role, server in client.topology.servers() if role != "replica"]
+
+
+def _scan_server(server: Server, pattern: str) -> Iterator[bytes]:
     cursor = b"0"
     while True:
-        reply: tuple[bytes, list[bytes]] = run(client, Call("SCAN", args=(cursor, *args)))
+        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+        (reply,) = exchange(server, [command])
+        if isinstance(reply, Exception):
+            raise translate(reply, Call("SCAN"), ()) from reply
         cursor, keys = reply
-        yield from (key.decode("utf-8", "replace").removeprefix(prefix) for key in keys)
+        yield from keys
         if cursor == b"0":
             return
 
