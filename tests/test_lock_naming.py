@@ -1,17 +1,22 @@
 import datetime
 import enum
+import functools
 import subprocess
 import sys
 import uuid
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group, User
 from django.db import models
+from django.utils.decorators import method_decorator
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
+from django.views import View
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from redis_atomic import current_lease, redis_lock
 from redis_atomic.locks.naming import LONGEST_NAME, bind_template, lock_name
 
 
@@ -122,6 +127,44 @@ def test_a_path_that_leads_nowhere_is_an_error_that_shows_it(path):
 def test_a_call_that_the_function_would_refuse_is_refused_in_its_name():
     with pytest.raises(TypeError, match=r"charge\(\): missing a required argument: 'invoice'"):
         name_of("x:{invoice}")
+
+
+def test_a_method_is_named_by_its_arguments_in_each_way_to_decorate_it(rf):
+    lock = redis_lock("view:{request.method}:{slug}")
+
+    class Direct(View):
+        @lock
+        def get(self, request, slug):
+            return current_lease().name
+
+    @method_decorator(lock, name="dispatch")
+    class Wrapped(View):
+        def dispatch(self, request, slug):
+            return current_lease().name
+
+    class Asynchronous(View):
+        @method_decorator(lock)
+        async def get(self, request, slug):
+            return current_lease().name
+
+    assert Direct.as_view()(rf.get("/"), slug="a") == "view:GET:a"
+    assert Wrapped.as_view()(rf.get("/"), slug="a") == "view:GET:a"
+    assert async_to_sync(Asynchronous.as_view())(rf.get("/"), slug="a") == "view:GET:a"
+
+
+def test_a_decorator_between_hides_no_parameter():
+    @functools.wraps(charge)
+    def between(*args, **kwargs):
+        raise AssertionError("naming a lock calls nothing")
+
+    assert bind_template("{invoice}", between)(("a",), {}) == "a"
+
+
+def test_a_wrapper_that_hides_its_parameters_is_named_by_what_is_passed_by_name():
+    name = bind_template("{invoice}", lambda *args, **kwargs: None)
+    assert name((), {"invoice": "a"}) == "a"
+    with pytest.raises(ValueError, match=r"\{invoice\} of the lock .* was not passed by name"):
+        name(("a",), {})
 
 
 # --- templates

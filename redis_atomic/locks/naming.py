@@ -8,6 +8,7 @@ can be taken apart in one way only: different arguments never meet in one lock.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import re
@@ -30,6 +31,9 @@ FIELD = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*|\[[^\[\]]+\])*")
 STEP = re.compile(r"\.(?P<attribute>\w+)|\[(?P<item>[^\[\]]+)\]")
 IN_VALUES = re.compile(r"[A-Za-z0-9_.~@%-]")
 MODEL_LABEL = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
+
+#: The parameters of a wrapper that does not say what it wraps.
+ANYTHING = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 NameFunction = Callable[[tuple[Any, ...], Mapping[str, Any]], str]
 
@@ -64,7 +68,9 @@ def bind_template(template: str, function: Callable[..., Any]) -> NameFunction:
     ``template`` names parameters of ``function``, their attributes and items:
     ``"invoice:{invoice.pk}"``, ``"page:{kwargs[slug]}"``. Values may be str, int,
     UUID, date, datetime, Enum members of these, and saved model instances, which
-    read ``app_label.model:pk``. The int 1 and the str "1" name one lock.
+    read ``app_label.model:pk``. The int 1 and the str "1" name one lock. Where the
+    function is a wrapper that takes just ``*args, **kwargs``, a field is what was
+    passed by this name.
 
     Raises ValueError for a field that is not a parameter, that is private,
     numbered, converted or formatted, and for two fields without a separator;
@@ -74,10 +80,11 @@ def bind_template(template: str, function: Callable[..., Any]) -> NameFunction:
     if not fields:
         constant = lock_name(template)
         return lambda args, kwargs: constant
-    signature = inspect.signature(function)
+    signature = _signature(function)
     called = getattr(function, "__qualname__", repr(function))
+    opaque = {each.kind for each in signature.parameters.values()} == ANYTHING
     for field in fields:
-        if field.parameter not in signature.parameters:
+        if field.parameter not in signature.parameters and not opaque:
             known = ", ".join(signature.parameters) or "none"
             raise _refusal(
                 template, f"{called}() has no parameter {field.parameter!r}; it has: {known}."
@@ -89,7 +96,8 @@ def bind_template(template: str, function: Callable[..., Any]) -> NameFunction:
         except TypeError as error:
             raise TypeError(f"{called}(): {error}") from None
         bound.apply_defaults()
-        values = [field.text(bound.arguments, template) for field in fields]
+        arguments = {**bound.arguments, **bound.kwargs} if opaque else bound.arguments
+        values = [field.text(arguments, template) for field in fields]
         name = literals[0] + "".join(
             value + literal for value, literal in zip(values, literals[1:], strict=True)
         )
@@ -98,6 +106,13 @@ def bind_template(template: str, function: Callable[..., Any]) -> NameFunction:
         return _shortened(name)
 
     return name_of
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    if isinstance(function, functools.partial):
+        # As from method_decorator(), with a __wrapped__ that is a function with self.
+        function = functools.partial(function.func, *function.args, **function.keywords)
+    return inspect.signature(function)
 
 
 class _Field(NamedTuple):
@@ -116,6 +131,8 @@ class _Field(NamedTuple):
             raise ValueError(f"{{{self.path}}} of the lock {template!r} {error}") from None
 
     def _value(self, arguments: Mapping[str, Any]) -> Any:
+        if self.parameter not in arguments:
+            raise ValueError("was not passed by name, and the function does not name it either.")
         value = arguments[self.parameter]
         for attribute, item in self.steps:
             try:
