@@ -189,6 +189,8 @@ def test_a_wrapper_that_hides_its_parameters_is_named_by_what_is_passed_by_name(
         ("{invoice", "expected '}'"),
         ("invoice}", "Single '}'"),
         ("", "must not be empty"),
+        ("\ud800:{invoice}", "is not valid Unicode"),
+        ("x" * 5000 + "{invoice}", "is 5000 bytes long"),
     ],
 )
 def test_a_template_that_cannot_work_fails_when_the_function_is_decorated(template, reason):

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -530,6 +531,21 @@ def test_a_semaphore_is_not_used_up_by_its_own_transaction(database):
                 pass
         assert len(semaphore.info().holders) == 1
     assert semaphore.info().holders == ()
+
+
+def test_a_thread_that_dies_in_its_transaction_leaves_no_lock(database):
+    def begin_and_die():
+        atomic(using=database).__enter__()
+        with lock:
+            pass
+        connections[database].connection.close()
+
+    lock = lock_of(database)
+    thread = threading.Thread(target=begin_and_die)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert lock.info().holders == ()
 
 
 def test_asynchronous_code_releases_at_the_end_of_its_section(database):

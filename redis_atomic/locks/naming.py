@@ -80,6 +80,10 @@ def bind_template(template: str, function: Callable[..., Any]) -> NameFunction:
     if not fields:
         constant = lock_name(template)
         return lambda args, kwargs: constant
+    try:
+        _check_length("".join(literals))
+    except ValueError as error:
+        raise _refusal(template, f"Its text {error}") from None
     signature = _signature(function)
     called = getattr(function, "__qualname__", repr(function))
     opaque = {each.kind for each in signature.parameters.values()} == ANYTHING
