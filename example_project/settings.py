@@ -1,4 +1,4 @@
-"""A small shop. Everything about redis_atomic is in the last two blocks."""
+"""A small shop. Everything about redis_atomic is in the last three blocks."""
 
 import os
 from pathlib import Path
@@ -55,6 +55,31 @@ REDIS_ATOMIC = {
         "reserve": {"RATE": ["5/10s", "100/h"], "KEY": "ip"},
         # The middleware's: every page below /api/, two rates at once.
         "api": {"RATE": ["10/s", "20/m"], "KEY": "ip", "PATH": "/api/"},
+        # The login's, shop/accounts.py. Each is charged before the password is looked at,
+        # and given back when it was right.
+        "login-pair": {
+            "RATE": ["5/15m", "20/d"],
+            "KEY": ["ip", "post:username"],
+            "COUNT_WHEN": "shop.accounts.failed",
+        },
+        "login-address": {"RATE": "50/h", "KEY": "ip", "COUNT_WHEN": "shop.accounts.failed"},
+        "login-name": {
+            "RATE": "200/d",
+            "KEY": "post:username",
+            "EXEMPT": "shop.accounts.is_known_device",
+            "COUNT_WHEN": "shop.accounts.failed",
+        },
     },
     "LOCK_TTL": 10,
+}
+
+# The framework's own settings of rates and scopes.
+REST_FRAMEWORK = {
+    "DEFAULT_THROTTLE_CLASSES": [
+        "redis_atomic.contrib.drf.AnonRateThrottle",
+        "redis_atomic.contrib.drf.UserRateThrottle",
+        "redis_atomic.contrib.drf.RateLimitThrottle",  # throttle_scope
+    ],
+    "DEFAULT_THROTTLE_RATES": {"anon": "100/h", "user": "1000/h", "orders": "3/10s"},
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }

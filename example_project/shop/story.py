@@ -9,25 +9,30 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from io import StringIO
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import django
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_login_failed
 from django.core.cache import cache
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
+from django.db import connection
+from django.test import Client
 from django_redis import get_redis_connection
 
-from redis_atomic import fenced_update, redis_lock
+from redis_atomic import RateLimiter, fenced_update, redis_lock
 from shop import stock, workers
 from shop.models import Invoice
 
@@ -134,6 +139,59 @@ def limit_visitors(pool: ProcessPoolExecutor) -> Iterator[str]:
     )
 
 
+def guess_passwords(pool: ProcessPoolExecutor) -> Iterator[str]:
+    """A hundred wrong passwords at the same time, and Ann, who knows hers"""
+    call_command("migrate", verbosity=0, interactive=False)
+    ann, _ = User.objects.get_or_create(username="ann")
+    ann.set_password("green tea")
+    ann.save()
+    RateLimiter("login-pair").reset(("ip:203.0.113.5", "post:username:ann"))
+    RateLimiter("login-pair").reset(("ip:203.0.113.7", "post:username:ann"))
+    looked_at: list[object] = []
+
+    def look(credentials: object, **kwargs: object) -> None:
+        looked_at.append(credentials)
+
+    user_login_failed.connect(look)
+    with ThreadPoolExecutor(20) as guesses:
+        statuses = list(guesses.map(log_in, ["203.0.113.5"] * 100, ["a guess"] * 100))
+    user_login_failed.disconnect(look)
+    yield promise(
+        len(looked_at) == 5 and statuses.count(429) == 95,
+        f"{len(looked_at)} of 100 guesses from one address were looked at",
+    )
+    statuses = [log_in("203.0.113.7", "green tea") for _ in range(6)]
+    yield promise(
+        set(statuses) == {302}, "Ann logs in six times in a row: right passwords are not counted"
+    )
+
+
+def log_in(address: str, password: str) -> int:
+    try:
+        client = Client(SERVER_NAME="localhost", REMOTE_ADDR=address)
+        form = f"username=ann&password={password}"
+        answer = client.post("/login/", form, content_type="application/x-www-form-urlencoded")
+        return answer.status_code
+    finally:
+        connection.close()  # of this thread
+
+
+def order_over_rest(pool: ProcessPoolExecutor) -> Iterator[str]:
+    """Django REST framework: three throttles, one of them for three orders in ten seconds"""
+    stock.fill(300)
+    client = Client(SERVER_NAME="localhost")
+    order = {"item": "tea", "owner": "ann"}
+    answers = [client.post("/rest/orders/", order) for _ in range(5)]
+    for answer in answers:
+        yield f"  {answer.status_code}  RateLimit: {answer['RateLimit']}"
+    yield promise(
+        [answer.status_code for answer in answers] == [201, 201, 201, 429, 429],
+        "three orders were taken, two refused",
+    )
+    left = [re.search(r'"anon";r=(\d+)', answer["RateLimit"])[1] for answer in answers[2:]]
+    yield promise(len(set(left)) == 1, "and the refused ones were not charged to the others either")
+
+
 def get(url: str) -> tuple[int, dict[str, str]]:
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
@@ -150,8 +208,9 @@ class QuietHandler(WSGIRequestHandler):
 
 @contextmanager
 def http_server() -> Iterator[str]:
+    application = get_wsgi_application()  # which sets up logging anew
     logging.getLogger("django.request").setLevel(logging.ERROR)  # a 429 is no news here
-    with make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=QuietHandler) as server:
+    with make_server("127.0.0.1", 0, application, handler_class=QuietHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -240,6 +299,8 @@ CHAPTERS = [
     sell_out,
     pay_once,
     limit_visitors,
+    guess_passwords,
+    order_over_rest,
     take_turns,
     in_order_of_arrival,
     late_writer,
