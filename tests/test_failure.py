@@ -349,6 +349,23 @@ def test_a_receiver_that_raises_harms_nobody(server):
         rate_limit_degraded.disconnect(receive)
 
 
+async def test_an_asynchronous_receiver_is_told_by_asynchronous_code(server):
+    told = threading.Event()
+
+    async def receive(**kwargs):
+        told.set()
+
+    rate_limit_degraded.connect(receive)
+    try:
+        server.kill()
+        with using(server.url):
+            for _ in range(FAILURES):
+                assert (await RateLimiter("5/h").ahit("a")).degraded
+            assert await asyncio.to_thread(told.wait, 15)
+    finally:
+        rate_limit_degraded.disconnect(receive)
+
+
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_forked_child_asks_anew(server):
     with using(server.url):

@@ -65,22 +65,27 @@ class Breaker:
             self.open = True
             self._round = object()
             threading.Thread(
-                target=self._wait_for_redis,
-                args=(self._round,),
+                target=self._stay_open,
+                args=(self._round, error),
                 name="redis_atomic.rate_limits",
                 daemon=True,
             ).start()
-        logger.error(
-            "Redis does not answer rate limits, which are now %r in this process: %s",
-            conf.RATE_LIMIT_ON_ERROR,
-            error,
-        )
-        rate_limit_degraded.send_robust(sender=Breaker, degraded=True, error=error)
 
     def succeeded(self) -> None:
         """Note a call that was answered."""
         if self._failures and not self.open and monotonic() - self._last_failure > FORGIVEN:
             self._failures = 0
+
+    def _stay_open(self, this_round: object, error: RedisAtomicError) -> None:
+        """Tell of it, and ask Redis until it answers: in a thread, so no request waits."""
+        logger.error(
+            "Redis does not answer rate limits, which are now %r in this process: %s",
+            conf.RATE_LIMIT_ON_ERROR,
+            error,
+        )
+        # Receivers may be asynchronous: this thread has no event loop that they'd block.
+        rate_limit_degraded.send_robust(sender=Breaker, degraded=True, error=error)
+        self._wait_for_redis(this_round)
 
     def _wait_for_redis(self, this_round: object) -> None:
         pause = threading.Event()
