@@ -24,9 +24,21 @@ Every exception of redis_atomic.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class RedisAtomicError(Exception):
     """Base class of all exceptions of redis_atomic. Not raised itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Process pools and task queues pickle exceptions; ours have keyword arguments.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(kind: type[RedisAtomicError], args: tuple[Any, ...]) -> RedisAtomicError:
+    error = kind.__new__(kind, *args)
+    error.args = args  # an OSError's __new__ leaves them to its __init__
+    return error
 
 
 class NotExecuted(RedisAtomicError):
