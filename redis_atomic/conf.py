@@ -1,17 +1,19 @@
 """
 ``settings.REDIS_ATOMIC``: every key and every default, read nowhere else.
 
-A setting is read when it is used, never at import, so ``override_settings``
-works and nothing needs to be cleared.
+A setting is read when it is used, never at import, and again after ``setting_changed``,
+so ``override_settings`` works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 T = TypeVar("T")
 
@@ -37,10 +39,20 @@ class Setting(Generic[T]):
         return value
 
 
+@cache  # Django looks for a setting that is missing anew each time: microseconds on hot paths
 def user_settings() -> Mapping[str, Any]:
     """``settings.REDIS_ATOMIC`` as the project wrote it, or an empty mapping."""
     value = getattr(settings, "REDIS_ATOMIC", None)
     return value if isinstance(value, Mapping) else {}  # a check tells
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "REDIS_ATOMIC":
+        user_settings.cache_clear()
+
+
+# Before any other receiver: they read the settings.
+setting_changed.connect(_forget, dispatch_uid="redis_atomic.conf")
 
 
 class Settings:
