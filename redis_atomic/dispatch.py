@@ -49,6 +49,8 @@ class Operation(Generic[P, T]):
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
         """The call with these arguments, not sent: for ``pipeline.add`` and tests."""
         call = self._build(*args, **kwargs)
+        if not isinstance(call, Call):
+            raise TypeError(f"{self!r} must return a Call, and returned {call!r}.")
         if self._cache is None and self._version is None:
             return call
         return dataclasses.replace(call, cache=self._cache, version=self._version)

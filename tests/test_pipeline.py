@@ -6,6 +6,7 @@ from redis_atomic import Call
 from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.exceptions import IndeterminateResult, NotExecuted, ScriptError, WrongType
+from redis_atomic.operations import increment
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import lost_reply_proxy
 
@@ -103,3 +104,16 @@ def test_a_lost_reply_makes_every_result_indeterminate(pipeline, settings, serve
         with pytest.raises(IndeterminateResult):
             result.value  # noqa: B018
     assert server_client.get("tests:1:n") == b"2"
+
+
+def test_what_is_no_call_is_refused_with_what_to_type(pipeline):
+    for wrong in (increment, 5, None):
+        with pytest.raises(TypeError, match=r"increment\.call"):
+            pipeline.add(wrong)
+
+
+def test_a_pipeline_that_is_over_takes_no_more_calls(pipeline):
+    with pipeline as p:
+        p.add(Call(INCR, ("n",)))
+    with pytest.raises(RuntimeError, match="inside its block"):
+        p.add(Call(INCR, ("n",)))

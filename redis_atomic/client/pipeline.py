@@ -47,15 +47,21 @@ class Pipeline:
         self._client = client
         self._transaction = transaction
         self._queue: list[Queued] = []
+        self._over = False
         self._key: tuple[bytes, ...] = ()  # the first one of a transaction
 
     def add(self, call: Call[T]) -> Result[T]:
         """
         Queue a call, and return the Result it will have.
 
-        ValueError for another cache; CrossSlot for keys that don't lie in one slot of
-        a cluster, in a transaction with those of the other calls.
+        TypeError for what is no Call; ValueError for another cache; RuntimeError after
+        the ``with`` block, which would not execute it any more; CrossSlot for keys that
+        don't lie in one slot of a cluster, in a transaction with those of the other calls.
         """
+        if not isinstance(call, Call):
+            raise TypeError(f"add() takes a Call, such as increment.call('hits'), not {call!r}.")
+        if self._over:
+            raise RuntimeError("The pipeline has been executed: add to it inside its block.")
         if call.cache not in (None, self._client.alias):
             raise ValueError(
                 f"The call of {call.name!r} is for the cache {call.cache!r}, this pipeline for "
@@ -109,6 +115,7 @@ class Pipeline:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self._over = True
         if kind is None:
             self.execute()
 
@@ -121,6 +128,7 @@ class Pipeline:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self._over = True
         if kind is None:
             await self.aexecute()
 

@@ -59,6 +59,18 @@ def as_is(reply: Any) -> Any:
     return reply
 
 
+#: Plain commands that change what a connection is; ours are shared.
+REFUSED_COMMANDS = frozenset(
+    (
+        *("ASKING", "AUTH", "HELLO", "QUIT", "READONLY", "READWRITE", "RESET", "SELECT"),
+        *("DISCARD", "EXEC", "MULTI", "UNWATCH", "WATCH"),
+        *("MONITOR", "PSUBSCRIBE", "PSYNC", "SSUBSCRIBE", "SUBSCRIBE", "SYNC"),
+        *("PUNSUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE"),
+    )
+)
+WIRE_TYPES = frozenset({str, bytes, int})
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """
@@ -68,6 +80,9 @@ class Call(Generic[T]):
     ``"INCRBY"``; a plain command is sent as its words, then keys, then args.
     ``parse`` turns the reply into the result. ``cache`` and ``version`` are the
     alias and the key version the call is meant for, None for the defaults.
+
+    TypeError for arguments that Redis has no form for (float, bool, None …), ValueError
+    for commands that change the connection, such as MULTI and SUBSCRIBE.
     """
 
     command: Script | str
@@ -76,6 +91,25 @@ class Call(Generic[T]):
     parse: Callable[[Any], T] = as_is
     cache: str | None = None
     version: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.command, str):
+            self._check_command(self.command)
+        for number, arg in enumerate(self.args, 1):
+            if type(arg) not in WIRE_TYPES and (
+                isinstance(arg, bool) or not isinstance(arg, (str, bytes, int))
+            ):
+                raise TypeError(
+                    f"Argument {number} of {self.name!r} must be str, bytes or int, not {arg!r}."
+                )
+
+    def _check_command(self, command: str) -> None:
+        word = command.partition(" ")[0].upper()
+        if not word or word in REFUSED_COMMANDS:
+            raise ValueError(
+                f"{command!r} can't be called: the connection is shared, and the next call would "
+                "find it changed. For MULTI use scripts.pipeline(transaction=True)."
+            )
 
     @property
     def name(self) -> str:
