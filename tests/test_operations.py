@@ -548,6 +548,16 @@ def test_a_request_is_answered_alike_however_often_it_is_sent(server_client):
     assert (cache.get("a"), cache.get("b")) == (0, 4)
 
 
+@pytest.mark.parametrize("near", [10**14, 10**15, 2**53, 2**62])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_answer_is_remembered_to_the_last_digit(near, sign):
+    for n, start in enumerate(range(sign * near - 3, sign * near + 4)):
+        request = {"minimum": LOWEST, "request_id": f"r{n}"}
+        cache.set_many({"a": start, "b": start})
+        answers = {op.transfer("a", "b", 1, **request) for _ in range(2)}
+        assert answers == {(True, start - 1, start + 1)}
+
+
 def test_a_refusal_is_an_answer_too():
     assert op.transfer("a", "b", 4, request_id="r") == (False, 0, 0)
     cache.set("a", 10)

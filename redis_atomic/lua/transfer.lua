@@ -56,15 +56,12 @@ if moved == 1 then
   if less(ARGV[4], destination) then
     return redis.error_reply('INTEGEROVERFLOW KEYS[2] cannot take the amount: it holds ' .. destination)
   end
-  -- The replies are doubles, exact below 2^53 only; the stored text always is.
   source = redis.call('INCRBY', KEYS[1], ARGV[2])
   destination = redis.call('INCRBY', KEYS[2], ARGV[1])
-  if KEYS[3] or source <= -2^53 or source >= 2^53 then
-    source = redis.call('GET', KEYS[1])
-  end
-  if KEYS[3] or destination <= -2^53 or destination >= 2^53 then
-    destination = redis.call('GET', KEYS[2])
-  end
+  -- These are doubles: exact below 2^53, written exactly below 10^14. The stored text always is.
+  local exact = KEYS[3] and 1e14 or 2^53
+  if source <= -exact or source >= exact then source = redis.call('GET', KEYS[1]) end
+  if destination <= -exact or destination >= exact then destination = redis.call('GET', KEYS[2]) end
 end
 if KEYS[3] then
   local outcome = moved .. ' ' .. source .. ' ' .. destination .. ' '
