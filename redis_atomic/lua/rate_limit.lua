@@ -19,7 +19,7 @@
 -- of the arithmetic here. Functions are few, as each is made anew at every call.
 --
 -- keys: *limits
--- args: mode:str *limits:str
+-- args: mode:str *terms:str
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53

@@ -10,7 +10,7 @@
 -- rounded down.
 --
 -- keys: *limits
--- args: *limits:str
+-- args: *terms:str
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
