@@ -6,8 +6,8 @@ Rate limits side by side: redis_atomic and the packages that Django projects use
 
 One decision for one of 600 clients at 100 requests in 60 seconds, allowed, over the
 network. "return 1" is a bare EVALSHA of that script through redis-py, below which
-nobody can be who runs a script. The contestants take turns inside each round, each on
-an empty database, and a ratio is taken inside a round: only ratios mean something.
+nobody can be who runs a script. The contestants take turns inside each round, and a
+ratio is taken inside a round: only ratios mean something.
 Peers that are not installed are left out:
 
     pip install limits django-ratelimit django-smart-ratelimit djangorestframework
@@ -212,12 +212,11 @@ class Bench:
         asks = dict(self._installed([BASE, *(name for name in names if name != BASE)]))
         times: dict[str, list[float]] = {name: [] for name in asks}
         who = [f"ip:{number}" for number in range(CLIENTS)]
+        self.server.flushdb()
         for ask in asks.values():
             self._time(ask, who)
         for _ in range(rounds):
             for name in random.sample(list(asks), len(asks)):
-                # Not FLUSHALL: scripts stay, and connections too.
-                self.server.flushdb()
                 times[name].append(
                     self._time(asks[name], itertools.islice(itertools.cycle(who), calls))
                 )
@@ -354,6 +353,8 @@ def main() -> None:
     parser.add_argument("--url")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.rounds * options.calls > (LIMIT - 5) * CLIENTS:
+        parser.error(f"rounds x calls is at most {(LIMIT - 5) * CLIENTS}: nobody is to be refused.")
     names = [n for n in contestants if any(word in n for word in options.contestants)]
     with server(options.url) as url:
         configure(url)

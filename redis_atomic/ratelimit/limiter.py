@@ -93,7 +93,7 @@ async def areset(charges: Sequence[Charge]) -> None:
 
 
 def _decide(charges: Sequence[Charge]) -> Steps[Decision]:
-    if not _settings().enabled:
+    if not _setup().enabled:
         return _unlimited(charges)
     known = deny_cache.find_any(charges)
     if known is not None:
@@ -233,7 +233,7 @@ def _secret() -> bytes:
     return salted_hmac("redis_atomic.rate_limits", "identity", algorithm="sha256").digest()
 
 
-class Settings(NamedTuple):
+class Setup(NamedTuple):
     """What every decision needs to know; read once, as each lookup takes microseconds."""
 
     enabled: bool
@@ -242,19 +242,19 @@ class Settings(NamedTuple):
 
 
 @cache
-def _settings() -> Settings:
+def _setup() -> Setup:
     alias = conf.RATE_LIMIT_CACHE_ALIAS or conf.CACHE_ALIAS
-    return Settings(conf.RATE_LIMIT_ENABLED, alias, conf.RATE_LIMIT_TIMEOUT)
+    return Setup(conf.RATE_LIMIT_ENABLED, alias, conf.RATE_LIMIT_TIMEOUT)
 
 
 def _client() -> Client:
-    return client_for(_settings().alias, "limits", timeout=_settings().timeout)
+    return client_for(_setup().alias, "limits", timeout=_setup().timeout)
 
 
 def _walk(steps: Steps[T]) -> T:
     try:
         call = next(steps)
-        with within(_settings().timeout):
+        with within(_setup().timeout):
             while True:
                 try:
                     result = run(_client(), call)
@@ -271,7 +271,7 @@ async def _awalk(steps: Steps[T]) -> T:
     """See _walk()."""
     try:
         call = next(steps)
-        end = asyncio.get_running_loop().time() + _settings().timeout
+        end = asyncio.get_running_loop().time() + _setup().timeout
         while True:
             try:
                 async with asyncio.timeout_at(end):
@@ -290,7 +290,7 @@ async def _awalk(steps: Steps[T]) -> T:
 def _probe() -> None:
     """Ask Redis for all that a limit needs: the script, a write, memory."""
     charge = Charge(PROBE, Rate(1, SECOND), "redis_atomic.probe", str(os.getpid()))
-    with within(_settings().timeout):
+    with within(_setup().timeout):
         run(_client(), ask([charge], _keys([charge])))
 
 
@@ -304,7 +304,7 @@ def _forget_settings(*, setting: str, **kwargs: Any) -> None:
     if setting == "SECRET_KEY":
         _secret.cache_clear()
     if setting in {"CACHES", "REDIS_ATOMIC"}:
-        _settings.cache_clear()
+        _setup.cache_clear()
         breaker.renew()
 
 
