@@ -367,10 +367,10 @@ def test_after_a_rollback_of_its_savepoint_the_next_holder_need_not_wait(databas
 
 def test_the_lock_is_renewed_until_the_commit(database):
     with atomic(using=database):
-        with lock_of(database, ttl=0.6) as lease:
+        with lock_of(database, ttl=1.0) as lease:
             following = Next(database)
             bill(database)
-        time.sleep(1.5)
+        time.sleep(1.5)  # more than the TTL
         assert not lease.lost.is_set()
     assert following.rows_seen() == 1
 
