@@ -1,9 +1,10 @@
 """
 Rate limits in tests: switched off, forgotten, exhausted.
 
-From the first use of ``reset_rate_limits`` or ``exhaust`` on, this process counts
-for itself, under key names of its own: other workers on the same server, and runs
-before this one, neither see its counts nor lose theirs.
+From ``reset_rate_limits`` or ``exhaust`` on, this process counts for itself, under
+key names of its own: other workers on the same server, and runs before this one,
+neither see its counts nor lose theirs. The end of a ``with reset_rate_limits()`` is
+the end of that, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import atexit
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
+from functools import cache
+from typing import Self
 from uuid import uuid4
 
 from ..client.connections import Client
@@ -27,17 +30,40 @@ from ..scripting.script import Call, PrefixedKey, RawKey
 from .settings import OverrideSettings, override
 
 
-class OwnKeys:
-    """The keys of this process's limits, and a list of those it has used."""
+class OwnKeys(AbstractContextManager["OwnKeys"]):
+    """
+    Key names of this process's own for its limits, and a list of those it has used.
+
+    The end of the outermost ``with`` block is the end of their use.
+    """
 
     def __init__(self) -> None:
         self._keys_of = limiter._keys
-        self.start_anew()
+        self._blocks = 0
+        self._start_anew()
+        os.register_at_fork(after_in_child=self._start_anew)
+        atexit.register(self.forget)
 
-    def start_anew(self) -> None:
+    def _start_anew(self) -> None:
         """Take another name: nothing is counted under it."""
         self._name = f"test-{uuid4().hex}"
         self._used: dict[Client, set[bytes]] = defaultdict(set)
+
+    def use(self) -> None:
+        """Count under these keys from now on."""
+        if limiter._keys != self.keys_of:
+            limiter._keys = self.keys_of
+            self.forget()
+
+    def __enter__(self) -> Self:
+        self._blocks += 1
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._blocks -= 1
+        self.forget()
+        if not self._blocks:
+            limiter._keys = self._keys_of
 
     def keys_of(self, charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
         """The keys under which these charges are counted here."""
@@ -47,9 +73,11 @@ class OwnKeys:
         return keys
 
     def forget(self) -> None:
-        """Delete what was used, and start anew."""
+        """Delete what was used, and start anew, without Redis, too."""
         used = self._used
-        self.start_anew()
+        self._start_anew()
+        deny_cache.clear()
+        failure.local_limiter._counts.clear()
         for client, keys in used.items():
             # A server that does not answer keeps them until their time runs out.
             with suppress(RedisAtomicError):
@@ -57,28 +85,9 @@ class OwnKeys:
                     run(client, Call("DEL", (RawKey(key),)))
 
 
-_own_keys: OwnKeys | None = None
-
-
-def _use_own_keys() -> OwnKeys:
-    global _own_keys
-    if _own_keys is None:
-        _own_keys = OwnKeys()
-        limiter._keys = _own_keys.keys_of
-        os.register_at_fork(after_in_child=_own_keys.start_anew)
-        atexit.register(_own_keys.forget)
-        _forget_here()
-    return _own_keys
-
-
-def _forget() -> None:
-    _use_own_keys().forget()
-    _forget_here()
-
-
-def _forget_here() -> None:
-    deny_cache.clear()
-    failure.local_limiter._counts.clear()
+@cache
+def _own_keys() -> OwnKeys:
+    return OwnKeys()
 
 
 def rate_limits_disabled() -> OverrideSettings:
@@ -100,10 +109,10 @@ def reset_rate_limits() -> AbstractContextManager[object]:
     ``setUp``, with pytest a fixture of one line: ``with reset_rate_limits(): yield``.
     Never raises because of Redis.
     """
-    _forget()
-    at_the_end = ExitStack()
-    at_the_end.callback(_forget)
-    return at_the_end
+    own_keys = _own_keys()
+    own_keys.use()
+    own_keys.forget()
+    return own_keys
 
 
 def exhaust(limit: str | RateLimiter, *identity: str) -> Decision:
@@ -118,7 +127,7 @@ def exhaust(limit: str | RateLimiter, *identity: str) -> Decision:
     """
     if not conf.RATE_LIMIT_ENABLED:
         raise RuntimeError("exhaust() can't spend a limit while RATE_LIMIT_ENABLED is False.")
-    _use_own_keys()
+    _own_keys().use()
     asked = RateLimiter(limit) if isinstance(limit, str) else limit
     who = identity[0] if len(identity) == 1 else identity
     decision = asked.hit(who, cost=asked.peek(who).remaining)
