@@ -161,6 +161,17 @@ def test_no_key_stays_behind(server_client):
     assert server_client.keys("*") == []
 
 
+def test_after_the_block_limits_are_counted_as_usual(server_client):
+    with reset_rate_limits():
+        reset_rate_limits()
+        with reset_rate_limits():
+            statuses(1)
+        statuses(1)
+        assert all(b":test-" in key for key in server_client.keys("*"))
+    statuses(1)
+    assert [key.split(b":")[:2] for key in server_client.keys("*")] == [[b"tests", b"rl1"]]
+
+
 def test_what_other_threads_counted_is_reset_too(server_client):
     with reset_rate_limits():
         thread = threading.Thread(target=statuses, args=(3,))
