@@ -2,7 +2,7 @@
 
 from .decorators import rate_limit
 from .dispatch import operation
-from .locks.fencing import fenced_update
+from .locks.fencing import afenced_update, fenced_update
 from .locks.lease import Lease, current_lease
 from .locks.lock import redis_lock, redis_semaphore
 from .locks.options import FOREVER
@@ -20,6 +20,7 @@ __all__ = [
     "LimitState",
     "RateLimiter",
     "RawKey",
+    "afenced_update",
     "current_lease",
     "fenced_update",
     "operation",

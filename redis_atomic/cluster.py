@@ -15,7 +15,6 @@ RedisCluster, the calls of redis_atomic by its own connections.
 
 from __future__ import annotations
 
-import threading
 from typing import Any, ClassVar
 
 from django_redis.pool import ConnectionFactory
@@ -62,15 +61,16 @@ class ClusterConnectionFactory(ConnectionFactory):
     """
 
     _clusters: ClassVar[dict[str, Any]] = {}
-    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def connect(self, url: str) -> Any:
         """The client of the cluster that this node belongs to."""
         name = f"{url} {sorted(self.options.items(), key=lambda item: item[0])}"
-        with self._lock:
-            if name not in self._clusters:
-                self._clusters[name] = self._make(url)
-            return self._clusters[name]
+        if name not in self._clusters:
+            # Outside of any lock: it asks the nodes, and one dead cluster must not stall others.
+            cluster = self._make(url)
+            if self._clusters.setdefault(name, cluster) is not cluster:
+                self.disconnect(cluster)
+        return self._clusters[name]
 
     def _make(self, url: str) -> Any:
         params = self.make_connection_params(url)

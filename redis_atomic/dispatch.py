@@ -40,11 +40,13 @@ class Operation(Generic[P, T]):
         self.__signature__ = _returning_the_result(build)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run(self._client, self.call(*args, **kwargs))
+        call = self.call(*args, **kwargs)
+        return run(_client_of(call), call)
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """See calling the operation."""
-        return await arun(self._client, self.call(*args, **kwargs))
+        call = self.call(*args, **kwargs)
+        return await arun(_client_of(call), call)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
         """The call with these arguments, not sent: for ``pipeline.add`` and tests."""
@@ -53,7 +55,11 @@ class Operation(Generic[P, T]):
             raise TypeError(f"{self!r} must return a Call, and returned {call!r}.")
         if self._cache is None and self._version is None:
             return call
-        return dataclasses.replace(call, cache=self._cache, version=self._version)
+        return dataclasses.replace(
+            call,
+            cache=call.cache if self._cache is None else self._cache,
+            version=call.version if self._version is None else self._version,
+        )
 
     def using(self, *, cache: str | None = None, version: int | None = None) -> Operation[P, T]:
         """The same operation on another cache alias, or with another key version."""
@@ -62,10 +68,6 @@ class Operation(Generic[P, T]):
             cache=self._cache if cache is None else cache,
             version=self._version if version is None else version,
         )
-
-    @property
-    def _client(self) -> Client:
-        return client_for(self._cache or conf.CACHE_ALIAS)
 
     def __repr__(self) -> str:
         return f"<Operation {getattr(self, '__name__', '?')}>"
@@ -79,6 +81,10 @@ def operation(build: Callable[P, Call[T]]) -> Operation[P, T]:
     parses to becomes the operation's result.
     """
     return Operation(build)
+
+
+def _client_of(call: Call[Any]) -> Client:
+    return client_for(call.cache or conf.CACHE_ALIAS)
 
 
 def _returning_the_result(build: Callable[..., Call[Any]]) -> inspect.Signature:

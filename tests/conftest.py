@@ -7,6 +7,7 @@ from redis_atomic.client.connections import close_clients
 from tests import settings as test_settings
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """A server that is shared takes one test at a time: each begins by emptying it."""
     return 0 if "REDIS_URL" in os.environ else None

@@ -1,5 +1,7 @@
 """Many calls in one trip: order, errors, first use, lost replies."""
 
+import asyncio
+
 import pytest
 
 from redis_atomic import Call
@@ -117,3 +119,25 @@ def test_a_pipeline_that_is_over_takes_no_more_calls(pipeline):
         p.add(Call(INCR, ("n",)))
     with pytest.raises(RuntimeError, match="inside its block"):
         p.add(Call(INCR, ("n",)))
+
+
+def test_a_parser_that_fails_spoils_its_own_result_alone(pipeline):
+    with pipeline as p:
+        before = p.add(Call(INCR, ("n",)))
+        bad = p.add(Call(INCR, ("n",), parse=lambda reply: 1 / 0))
+        after = p.add(Call(INCR, ("n",)))
+    assert (before.value, after.value) == (1, 3)
+    with pytest.raises(ZeroDivisionError):
+        bad.value  # noqa: B018
+
+
+async def test_a_cancelled_pipeline_does_not_say_that_nothing_was_executed(pipeline, settings):
+    with lost_reply_proxy(settings.CACHES["default"]["LOCATION"]) as proxy:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": proxy.url}}
+        pipeline._client = Client("default")
+        proxy.delay = 0.3
+        result = pipeline.add(Call(INCR, ("n",)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pipeline.aexecute(), 0.1)
+    with pytest.raises(IndeterminateResult, match="interrupted"):
+        result.value  # noqa: B018

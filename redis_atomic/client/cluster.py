@@ -91,17 +91,18 @@ class Cluster:
                 raise
             if asked:
                 del replies[_first_keyed(commands)]
-            refusal = next((each for each in replies if refuses(each, slot)), None)
+            refusal = _refusal(commands, replies, slot)
             if refusal is None or patience.is_over:
                 return replies
-            asked, delay = self._follow(refusal, patience)
+            asked, delay = self._follow(refusal, node, patience)
 
-    def _follow(self, refusal: Any, patience: Patience) -> tuple[Node | None, float]:
+    def _follow(self, refusal: Any, node: Node, patience: Patience) -> tuple[Node | None, float]:
         """Whom to ask next instead of the slot's owner, and the seconds until then."""
         if not isinstance(refusal, errors.AskError):
             self._is_stale |= not isinstance(refusal, errors.TryAgainError)
             return None, patience.pause()
-        address = (refusal.host, refusal.port)
+        # A node that does not know its own host leaves it out: it is the one just asked.
+        address = (refusal.host or node.address[0], refusal.port)
         if isinstance(refusal, errors.MovedError):
             self._owners[refusal.slot_id] = self._informed = address
             self._is_stale = True
@@ -125,16 +126,25 @@ class Cluster:
             yield from self._refresh(delay)
         if slot is None:
             primaries = [each for each, role in self._roles.items() if role == "primary"]
-            return self._node(random.choice(primaries))
-        address = self._owners[slot]
+            address = random.choice(primaries) if primaries else None
+        else:
+            address = self._owners[slot]
         if address is None:
             self._is_stale = True
-            unserved = errors.ClusterDownError(f"No node serves slot {slot}.")
+            what = "No primary is known." if slot is None else f"No node serves slot {slot}."
+            unserved = errors.ClusterDownError(what)
             raise NotExecuted(f"The cluster of {self._client.where}: {unserved}") from unserved
         return self._node(address)
 
     def _refresh(self, delay: float = 0.0) -> Trips[None]:
-        self._is_stale = False
+        self._is_stale = False  # others need not ask, too
+        try:
+            yield from self._ask_for_map(delay)
+        except BaseException:  # cancelled, too: then nobody is asking any more
+            self._is_stale = True
+            raise
+
+    def _ask_for_map(self, delay: float) -> Trips[None]:
         failure: Exception | None = None
         for node in self._by_trust():
             try:
@@ -145,7 +155,6 @@ class Cluster:
             if not isinstance(reply, ERROR_REPLIES):
                 return self._learn(reply, node.address[0])
             failure = reply
-        self._is_stale = True
         raise NotExecuted(
             f"No node of {self._client.where} told the cluster's slots: {failure} "
             "Nothing was sent. Check LOCATION, and that the user may CLUSTER SLOTS."
@@ -193,6 +202,14 @@ def refuses(reply: Any, slot: int | None) -> bool:
     if isinstance(reply, errors.AskError):  # MOVED is one of them
         return bool(reply.slot_id == slot)
     return is_passing(reply)
+
+
+def _refusal(commands: Sequence[Command], replies: list[Any], slot: int | None) -> Any:
+    """The reply that says "elsewhere" or "later"; what SCRIPT LOAD says is not about the slot."""
+    for command, reply in zip(commands, replies, strict=True):
+        if command[0] != "SCRIPT" and refuses(reply, slot):
+            return reply
+    return None
 
 
 def _asking(commands: Sequence[Command]) -> list[Command]:

@@ -90,7 +90,8 @@ def _twice(path: Path) -> Path:
 
 
 def _is_unknown_command(reply: Any) -> bool:
-    return isinstance(reply, ERROR_REPLIES) and "unknown command" in str(reply).lower()
+    # Not "unknown command" alone: a script's own faulty command is told so on Valkey.
+    return isinstance(reply, ERROR_REPLIES) and "evalsha_ro" in str(reply).lower()
 
 
 def _may_not_load(script: Script, error: Exception) -> str:

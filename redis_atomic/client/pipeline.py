@@ -8,6 +8,8 @@ would not keep the neighbours from being executed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -79,28 +81,29 @@ class Pipeline:
 
     def execute(self) -> None:
         """Send what was added, and settle the results. The pipeline is empty again."""
-        if self._queue:
-            drive(self._trips())
+        if queue := self._take():
+            with _no_result_in_the_dark(queue):
+                drive(self._trips(queue))
 
     async def aexecute(self) -> None:
         """See execute()."""
-        if self._queue:
-            await adrive(self._trips())
+        if queue := self._take():
+            with _no_result_in_the_dark(queue):
+                await adrive(self._trips(queue))
 
-    def _trips(self) -> Trips[None]:
-        key, self._key, queue, self._queue = self._key, (), self._queue, []
+    def _take(self) -> list[Queued]:
+        queue, self._queue = self._queue, []
+        return queue
+
+    def _trips(self, queue: list[Queued]) -> Trips[None]:
+        key, self._key = self._key, ()
         if isinstance(self._client.topology, Cluster) and not self._transaction:
             return (yield from scatter(self._client, self._client.topology, queue))
         path = self._client.path(key)
         commands = as_commands(queue)
         if self._transaction:
             commands = [("MULTI",), *commands, ("EXEC",)]
-        try:
-            replies = yield from path(commands)
-        except (NotExecuted, IndeterminateResult) as error:
-            for queued in queue:
-                queued.result.fail(error)
-            raise
+        replies = yield from path(commands)
         if self._transaction:
             replies = _transaction_replies(replies)
         for queued, reply in zip(queue, replies, strict=True):
@@ -131,6 +134,24 @@ class Pipeline:
         self._over = True
         if kind is None:
             await self.aexecute()
+
+
+@contextmanager
+def _no_result_in_the_dark(queue: list[Queued]) -> Iterator[None]:
+    """Whatever ends a pipeline, cancellation too: its results know as much as can be known."""
+    try:
+        yield
+    except (NotExecuted, IndeterminateResult) as error:
+        _fail(queue, error)
+        raise
+    except BaseException as error:
+        _fail(queue, IndeterminateResult(f"The pipeline was interrupted: {error!r}"))
+        raise
+
+
+def _fail(queue: list[Queued], error: NotExecuted | IndeterminateResult) -> None:
+    for queued in queue:
+        queued.result.fail(error)
 
 
 def _transaction_replies(replies: list[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ class Result(Generic[T]):
 
     def __init__(self, call: Call[T]) -> None:
         self._call = call
-        self._outcome: tuple[T] | RedisAtomicError | None = None
+        self._outcome: tuple[T] | Exception | None = None
 
     @property
     def value(self) -> T:
@@ -32,7 +32,7 @@ class Result(Generic[T]):
                 f"{self._call.name!r} has not been executed: read .value after the pipeline's "
                 "'with' block, or after execute()."
             )
-        if isinstance(self._outcome, RedisAtomicError):
+        if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome[0]
 
@@ -42,11 +42,13 @@ class Result(Generic[T]):
             return
         try:
             self._outcome = (self._call.parse(reply),)
-        except RedisAtomicError as error:
+        except Exception as error:  # noqa: BLE001 - it must not keep the others from theirs
             self._outcome = error
 
     def fail(self, error: RedisAtomicError) -> None:
-        self._outcome = error
+        """End with this error, unless there is an outcome already."""
+        if self._outcome is None:
+            self._outcome = error
 
 
 class Queued(NamedTuple):

@@ -70,7 +70,7 @@ def exchange(server: Server, commands: Sequence[Command], delay: float = 0.0) ->
     try:
         connection.send_packed_command(connection.pack_commands(commands))
         replies = [_reply_of(connection) for _ in commands]
-        if isinstance(replies[-1], ReadOnlyError):
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
             connection.disconnect()  # the server was demoted: look for the new one
         return replies
     except (RedisError, OSError) as error:
@@ -94,7 +94,7 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
     try:
         await connection.send_packed_command(connection.pack_commands(commands))
         replies = [await _areply_of(connection) for _ in commands]
-        if isinstance(replies[-1], ReadOnlyError):
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
             await connection.disconnect()
         return replies
     except (RedisError, OSError) as error:
