@@ -2,36 +2,27 @@
 ``decide``: the one way to a Decision, for decorators, middleware and ``RateLimiter``.
 
 A decision is a generator that yields the call to make and is sent its answer, or
-thrown why there is none; ``_walk`` and ``_awalk`` are all that knows how to wait.
+thrown why there is none; ``walk`` and ``awalk`` are all that knows how to wait.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
 
 from django.core.signals import setting_changed
 from django.utils.crypto import salted_hmac
 
-from ..client.connections import Client, client_for
-from ..client.deadline import within
-from ..client.execution import arun, run
-from ..conf import conf
-from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError, WrongType
+from ..exceptions import CrossSlot, RedisAtomicError, WrongType
 from ..scripting.script import Call, PrefixedKey
 from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
 from .limit import Charge, Decision, Limit
 from .protocol import Answer, State, ask, decision_of, is_charged, key_of, tag_of, take_back
 from .rate import SECOND, Rate
-
-T = TypeVar("T")
-#: A generator that yields calls, is sent their results, and returns a ``T``.
-Steps = Generator[Call[Any], Any, T]
+from .transport import Steps, awalk, setup, walk
 
 logger = logging.getLogger("redis_atomic.rate_limits")
 
@@ -43,22 +34,22 @@ def decide(charges: Sequence[Charge]) -> Decision:
     Never raises because of Redis: while it does not answer, the Decision is
     ``degraded``. ValueError if there are no charges, or two with one count.
     """
-    return _walk(_decide(charges))
+    return walk(_decide(charges))
 
 
 async def adecide(charges: Sequence[Charge]) -> Decision:
     """See decide()."""
-    return await _awalk(_decide(charges))
+    return await awalk(_decide(charges))
 
 
 def peek(charges: Sequence[Charge]) -> Decision:
     """What decide() would say now; nothing is charged."""
-    return _walk(_peek(charges))
+    return walk(_peek(charges))
 
 
 async def apeek(charges: Sequence[Charge]) -> Decision:
     """See peek()."""
-    return await _awalk(_peek(charges))
+    return await awalk(_peek(charges))
 
 
 def refund(decision: Decision, charges: Sequence[Charge] | None = None) -> None:
@@ -69,12 +60,12 @@ def refund(decision: Decision, charges: Sequence[Charge] | None = None) -> None:
     most what is left of the charge. Sent at most once: while Redis does not
     answer nothing is given back.
     """
-    _walk(_refund(decision, charges))
+    walk(_refund(decision, charges))
 
 
 async def arefund(decision: Decision, charges: Sequence[Charge] | None = None) -> None:
     """See refund()."""
-    await _awalk(_refund(decision, charges))
+    await awalk(_refund(decision, charges))
 
 
 def reset(charges: Sequence[Charge]) -> None:
@@ -84,16 +75,16 @@ def reset(charges: Sequence[Charge]) -> None:
     Raises NotExecuted or IndeterminateResult when Redis does not answer. Other
     processes may go on refusing for up to 5 seconds.
     """
-    _walk(_reset(charges))
+    walk(_reset(charges))
 
 
 async def areset(charges: Sequence[Charge]) -> None:
     """See reset()."""
-    await _awalk(_reset(charges))
+    await awalk(_reset(charges))
 
 
 def _decide(charges: Sequence[Charge]) -> Steps[Decision]:
-    if not _setup().enabled:
+    if not setup().enabled:
         return _unlimited(charges)
     known = deny_cache.find_any(charges)
     if known is not None:
@@ -233,65 +224,15 @@ def _secret() -> bytes:
     return salted_hmac("redis_atomic.rate_limits", "identity", algorithm="sha256").digest()
 
 
-class Setup(NamedTuple):
-    """What every decision needs to know; read once, as each lookup takes microseconds."""
-
-    enabled: bool
-    alias: str
-    timeout: float  # seconds
-
-
-@cache
-def _setup() -> Setup:
-    alias = conf.RATE_LIMIT_CACHE_ALIAS or conf.CACHE_ALIAS
-    return Setup(conf.RATE_LIMIT_ENABLED, alias, conf.RATE_LIMIT_TIMEOUT)
-
-
-def _client() -> Client:
-    return client_for(_setup().alias, "limits", timeout=_setup().timeout)
-
-
-def _walk(steps: Steps[T]) -> T:
-    try:
-        call = next(steps)
-        with within(_setup().timeout):
-            while True:
-                try:
-                    result = run(_client(), call)
-                except RedisAtomicError as error:
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(result)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-
-
-async def _awalk(steps: Steps[T]) -> T:
-    """See _walk()."""
-    try:
-        call = next(steps)
-        end = asyncio.get_running_loop().time() + _setup().timeout
-        while True:
-            try:
-                async with asyncio.timeout_at(end):
-                    result = await arun(_client(), call)
-            except RedisAtomicError as error:
-                call = steps.throw(error)
-            except TimeoutError:
-                call = steps.throw(IndeterminateResult("Redis did not answer in time."))
-            else:
-                call = steps.send(result)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-
-
 def _probe() -> None:
     """Ask Redis for all that a limit needs: the script, a write, memory."""
     charge = Charge(PROBE, Rate(1, SECOND), "redis_atomic.probe", str(os.getpid()))
-    with within(_setup().timeout):
-        run(_client(), ask([charge], _keys([charge])))
+    walk(_probing([charge]))
+
+
+def _probing(charges: Sequence[Charge]) -> Steps[Answer]:
+    answer: Answer = yield ask(charges, _keys(charges))
+    return answer
 
 
 #: A charge that is never refused is always a write.
@@ -300,11 +241,10 @@ PROBE = Limit("1/s", algorithm="token_bucket", burst=1000)
 breaker = Breaker(_probe)
 
 
-def _forget_settings(*, setting: str, **kwargs: Any) -> None:
+def _forget_settings(*, setting: str, **kwargs: object) -> None:
     if setting == "SECRET_KEY":
         _secret.cache_clear()
     if setting in {"CACHES", "REDIS_ATOMIC"}:
-        _setup.cache_clear()
         breaker.renew()
 
 

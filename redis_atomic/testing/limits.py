@@ -26,6 +26,7 @@ from ..ratelimit import failure, limiter
 from ..ratelimit.deny_cache import deny_cache
 from ..ratelimit.limit import Charge, Decision
 from ..ratelimit.rate_limiter import RateLimiter
+from ..ratelimit.transport import limits_client
 from ..scripting.script import Call, PrefixedKey, RawKey
 from .settings import OverrideSettings, override
 
@@ -68,7 +69,7 @@ class OwnKeys(AbstractContextManager["OwnKeys"]):
     def keys_of(self, charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
         """The keys under which these charges are counted here."""
         keys = tuple([PrefixedKey(f"{self._name}:{key.name}") for key in self._keys_of(charges)])
-        client = limiter._client()
+        client = limits_client()
         self._used[client].update([client.make_key(key) for key in keys])
         return keys
 

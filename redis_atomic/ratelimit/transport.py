@@ -1,0 +1,89 @@
+"""
+How limits reach Redis: over connections of their own, and within RATE_LIMIT_TIMEOUT in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+from django.core.signals import setting_changed
+
+from ..client.connections import Client, client_for
+from ..client.deadline import within
+from ..client.execution import arun, run
+from ..conf import conf
+from ..exceptions import IndeterminateResult, RedisAtomicError
+from ..scripting.script import Call
+
+T = TypeVar("T")
+
+#: A generator that yields calls, is sent their results or thrown why there is none, and
+#: returns a ``T``.
+Steps = Generator[Call[Any], Any, T]
+
+
+class Setup(NamedTuple):
+    """What every decision needs to know; read once, as each lookup takes microseconds."""
+
+    enabled: bool
+    alias: str
+    timeout: float  # seconds
+
+
+@cache
+def setup() -> Setup:
+    alias = conf.RATE_LIMIT_CACHE_ALIAS or conf.CACHE_ALIAS
+    return Setup(conf.RATE_LIMIT_ENABLED, alias, conf.RATE_LIMIT_TIMEOUT)
+
+
+def limits_client() -> Client:
+    """The client of the limits' alias, with pools and a time-out of its own."""
+    return client_for(setup().alias, "limits", timeout=setup().timeout)
+
+
+def walk(steps: Steps[T]) -> T:
+    """Make the calls that these steps yield, and return what they return."""
+    try:
+        call = next(steps)
+        with within(setup().timeout):
+            while True:
+                try:
+                    result = run(limits_client(), call)
+                except RedisAtomicError as error:
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def awalk(steps: Steps[T]) -> T:
+    """See walk()."""
+    try:
+        call = next(steps)
+        end = asyncio.get_running_loop().time() + setup().timeout
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    result = await arun(limits_client(), call)
+            except RedisAtomicError as error:
+                call = steps.throw(error)
+            except TimeoutError:
+                call = steps.throw(IndeterminateResult("Redis did not answer in time."))
+            else:
+                call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting in {"CACHES", "REDIS_ATOMIC"}:
+        setup.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="redis_atomic.limits_transport")
