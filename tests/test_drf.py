@@ -165,6 +165,7 @@ def _limits():
 @pytest.fixture(autouse=True)
 def _settings(settings):
     settings.ROOT_URLCONF = __name__
+    settings.REDIS_ATOMIC = {"RATE_LIMIT_TIMEOUT": 20}
     settings.REST_FRAMEWORK = {
         "DEFAULT_THROTTLE_RATES": {"anon": "2/d", "user": "3/d", "uploads": "2/hour", "off": None},
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -140,6 +140,7 @@ def _limits():
 @pytest.fixture(autouse=True)
 def _settings(settings):
     settings.ROOT_URLCONF = __name__
+    settings.REDIS_ATOMIC = {"RATE_LIMIT_TIMEOUT": 20}
     settings.MIDDLEWARE = ["redis_atomic.middleware.RateLimitMiddleware"]
 
 

@@ -51,7 +51,7 @@ LIMITS = {
 @pytest.fixture(autouse=True)
 def _settings(settings):
     settings.ROOT_URLCONF = __name__
-    settings.REDIS_ATOMIC = {"RATE_LIMITS": LIMITS}
+    settings.REDIS_ATOMIC = {"RATE_LIMITS": LIMITS, "RATE_LIMIT_TIMEOUT": 20}
     with reset_rate_limits():
         yield
 

@@ -36,7 +36,10 @@ async def alogin(request):
 
 urlpatterns = [path("login", login), path("alogin", alogin)]
 
-SETTINGS = {"ROOT_URLCONF": __name__, "REDIS_ATOMIC": {"RATE_LIMITS": {"login": {"RATE": "2/m"}}}}
+SETTINGS = {
+    "ROOT_URLCONF": __name__,
+    "REDIS_ATOMIC": {"RATE_LIMITS": {"login": {"RATE": "2/m"}}, "RATE_LIMIT_TIMEOUT": 20},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +199,7 @@ WORKER = """
     settings.configure(
         SECRET_KEY="only for tests",
         CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": sys.argv[1]}},
-        REDIS_ATOMIC={"RATE_LIMITS": {"login": {"RATE": "2/m"}}},
+        REDIS_ATOMIC={"RATE_LIMITS": {"login": {"RATE": "2/m"}}, "RATE_LIMIT_TIMEOUT": 20},
     )
     django.setup()
     from redis_atomic.ratelimit.rate_limiter import RateLimiter
