@@ -22,8 +22,8 @@ them refuses is charged to none. ``wait()`` is the time after which all of them
 will let it pass, and the response has their header fields.
 
 Addresses are found as everywhere in redis_atomic, by TRUSTED_PROXIES; the
-framework's NUM_PROXIES is not read. Django's request has no user of the
-framework's: callables of limits are given the framework's request.
+framework's NUM_PROXIES is not read. Callables of limits are given the
+framework's request, with its user, auth and data.
 """
 
 from __future__ import annotations
