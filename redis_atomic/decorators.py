@@ -63,7 +63,7 @@ def rate_limit(
     from the cache counts, and no client's header fields are stored.
 
     TypeError or ValueError for arguments that can't be; what callables raise is
-    raised by the view.
+    raised by the view, but for ``count_when``: that is logged, and the charge stays.
     """
     if not limits:
         raise TypeError("rate_limit() needs a limit: write @rate_limit('5/m').")
@@ -220,4 +220,6 @@ def _scope_of(view: Any) -> str:
     view = getattr(view, "view_class", None) or getattr(view, "cls", None) or view
     if not hasattr(view, "__qualname__"):
         view = type(view)
-    return f"view:{view.__module__}.{view.__qualname__}"
+    # REST framework's @api_view gives its class only the function's __name__.
+    whole = view.__qualname__.endswith(view.__name__)
+    return f"view:{view.__module__}.{view.__qualname__ if whole else view.__name__}"

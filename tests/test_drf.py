@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client
 from django.urls import path
 
+from redis_atomic.decorators import rate_limit
 from redis_atomic.ratelimit.limit import Limit
 
 pytest.importorskip("rest_framework", exc_type=ImportError)
@@ -135,6 +136,16 @@ def one(request):
 @api_view()
 @throttle_classes([Small])
 def other(request):
+    return Response({})
+
+
+@api_view()
+def unthrottled(request):
+    return Response({})
+
+
+@api_view()
+def unthrottled_too(request):
     return Response({})
 
 
@@ -331,6 +342,13 @@ def test_views_without_a_scope_count_for_themselves(client):
     assert statuses(client, "/one", 3) == [200, 200, 429]
     assert statuses(client, "/other", 3) == [200, 200, 429]
     assert statuses(client, "/boxes", 1) + statuses(client, "/boxes/1", 2) == [200, 200, 429]
+
+
+def test_decorated_function_views_count_for_themselves():
+    views = [rate_limit("1/m")(view) for view in (unthrottled, unthrottled_too)]
+    request = APIRequestFactory().get("/")
+    assert [view(request).status_code for view in views] == [200, 200]
+    assert [view(request).status_code for view in views] == [429, 429]
 
 
 def test_a_view_that_asks_twice_is_charged_once():

@@ -9,6 +9,7 @@ of every ``try`` of ours: what it raises is its own, and passes through.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +25,8 @@ from .identity import Kwargs, identify
 from .limit import Charge, Decision, Limit, as_rate
 from .limiter import adecide, arefund, decide, refund
 from .steps import Ask, Steps, called
+
+logger = logging.getLogger("redis_atomic.rate_limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +209,19 @@ def _answer(
 
 
 def _not_to_count(response: Any, entries: Iterable[Entry]) -> Steps[list[Charge]]:
+    """The charges to give back. Where count_when raises they stay: the view has done its work."""
     back = []
     for charge, _ in entries:
         count_when = charge.limit.count_when
-        if count_when is not None and not (yield from called(count_when, response)):
-            back.append(charge)
+        if count_when is None:
+            continue
+        try:
+            counts = yield from called(count_when, response)
+        except Exception:
+            logger.exception("count_when %r raised, so the request stays counted.", count_when)
+        else:
+            if not counts:
+                back.append(charge)
     return back
 
 

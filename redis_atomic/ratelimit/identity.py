@@ -114,7 +114,9 @@ def _get(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
 
 def _post(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
     # Other bodies are the view's to read, perhaps as a stream.
-    return _folded(request.POST.get(name, "")) if request.content_type == FORM else ""
+    # (REST framework's content_type has its parameters, such as the charset.)
+    content_type = (request.content_type or "").partition(";")[0].strip().lower()
+    return _folded(request.POST.get(name, "")) if content_type == FORM else ""
 
 
 def _path(request: HttpRequest, name: str, kwargs: Kwargs) -> str:

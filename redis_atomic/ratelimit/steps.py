@@ -29,27 +29,35 @@ Steps = Generator[Ask, Any, T]
 
 
 def walk(steps: Steps[T]) -> T:
-    """Go through the steps and return what they return."""
-    answer: Any = None
-    while True:
-        try:
-            ask = steps.send(answer)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        answer = ask.sync()
+    """Go through the steps and return what they return. What an Ask raises, they see."""
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                answer = ask.sync()
+            except Exception as error:  # noqa: BLE001 - the steps' to judge
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(answer)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
 
 
 async def awalk(steps: Steps[T]) -> T:
     """See walk()."""
-    answer: Any = None
-    while True:
-        try:
-            ask = steps.send(answer)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        answer = await ask.asynchronous()
+    try:
+        ask = next(steps)
+        while True:
+            try:
+                answer = await ask.asynchronous()
+            except Exception as error:  # noqa: BLE001 - the steps' to judge
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(answer)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
 
 
 def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
