@@ -65,7 +65,7 @@ class LostReplyProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, self._connect() as server:
+        with suppress(OSError), client, self._connect() as server:
             self._sockets |= {client, server}
             lose = threading.Event()
             threading.Thread(target=self._answer, args=(server, client, lose), daemon=True).start()
