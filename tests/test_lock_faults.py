@@ -624,6 +624,23 @@ async def test_f24_a_cancelled_waiter_hands_its_grant_on(server, use, look):
     assert left_behind(look) == []
 
 
+async def test_f24_in_whatever_hurry_a_lost_farewell_is_repeated(proxy, look):
+    lease = await redis_lock("a").aacquire()
+    waiter = asyncio.create_task(redis_lock("a", wait=20).aacquire())
+    while not any(client["cmd"] == "blpop" for client in look.client_list()):
+        await asyncio.sleep(0.005)
+    proxy.lose_requests(1, containing=b"EVALSHA")
+    for _ in range(20):
+        waiter.cancel()
+        await asyncio.sleep(0.002)
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert proxy.lost == 1
+    assert look.llen(f"{LOCK}:queue") == 0
+    await lease.arelease()
+    assert left_behind(look) == []
+
+
 def test_f24_a_keyboard_interrupt_leaves_no_lock(server, use, look):
     caches = use(server.tcp_url)
     program = """
