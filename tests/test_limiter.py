@@ -23,6 +23,7 @@ from redis_atomic.ratelimit.limit import Charge
 from redis_atomic.ratelimit.limiter import adecide, decide, peek, refund, reset
 from redis_atomic.ratelimit.protocol import ask, tag_of
 from redis_atomic.ratelimit.rate import Rate
+from redis_atomic.testing.topology import embedded_cluster
 from tests import settings as test_settings
 
 BUCKET = {"algorithm": "token_bucket"}
@@ -544,3 +545,31 @@ def test_slot_by_slot_nothing_is_charged_when_a_later_one_refuses():
     walk_as_on_a_cluster(limiter._reset(asked))
     assert [s.remaining for s in walk_as_on_a_cluster(limiter._peek(asked)).limits] == [5, 2, 9]
     assert reset(asked) is None
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "asyncio"])
+def test_a_real_cluster_is_asked_slot_by_slot(asynchronous):
+    def call(function, *arguments):
+        if asynchronous:
+            return asyncio.run(getattr(limiter, f"a{function}")(*arguments))
+        return getattr(limiter, function)(*arguments)
+
+    with embedded_cluster() as cluster:
+        cache = {**test_settings.CACHES["default"], "LOCATION": cluster.urls}
+        cache["OPTIONS"] = {"CONNECTION_FACTORY": "redis_atomic.cluster.ClusterConnectionFactory"}
+        options = {"RATE_LIMIT_TIMEOUT": 10, "RATE_LIMIT_DENY_CACHE_SIZE": 0}
+        with override_settings(CACHES={"default": cache}, REDIS_ATOMIC=options):
+            for number in range(5):
+                asked = [
+                    *charges("5/h", identity=f"user:{number}"),
+                    *charges("2/h", "9/d", identity=f"ip:192.0.2.{number}"),
+                ]
+                decisions = [call("decide", asked) for _ in range(4)]
+                assert not any(decision.degraded for decision in decisions)
+                assert [bool(decision) for decision in decisions] == [True, True, False, False]
+                assert [s.remaining for s in call("peek", asked).limits] == [3, 0, 7]
+                call("refund", decisions[0])
+                assert [s.remaining for s in call("peek", asked).limits] == [4, 1, 8]
+                call("reset", asked)
+                assert [s.remaining for s in call("peek", asked).limits] == [5, 2, 9]
