@@ -3,6 +3,7 @@
 import os
 
 from redis_atomic.testing import EmbeddedServer
+from redis_atomic.testing.topology import EmbeddedCluster, EmbeddedSentinels
 
 SECRET_KEY = "only for tests"
 USE_TZ = True
@@ -11,9 +12,23 @@ ROOT_URLCONF = "tests.urls"
 
 # REDIS_URL: a server that is already there. Otherwise one of our own, whose address
 # is not exported: each pytest-xdist worker imports this file and has its own.
+# REDIS_TOPOLOGY: a cluster, or servers behind Sentinels, of our own instead.
+LOCATION, OPTIONS = None, {}
 if "REDIS_URL" in os.environ:
     SERVER = None
     REDIS_URL = os.environ["REDIS_URL"]
+elif os.environ.get("REDIS_TOPOLOGY") == "cluster":
+    SERVER = EmbeddedCluster().start()
+    REDIS_URL, LOCATION = SERVER.urls[0], SERVER.urls
+    OPTIONS = {"CONNECTION_FACTORY": "redis_atomic.cluster.ClusterConnectionFactory"}
+elif os.environ.get("REDIS_TOPOLOGY") == "sentinel":
+    SERVER = EmbeddedSentinels().start()
+    REDIS_URL, LOCATION = SERVER.servers[0].tcp_url, SERVER.url
+    OPTIONS = {
+        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+        "CLIENT_CLASS": "django_redis.client.SentinelClient",
+        "SENTINELS": SERVER.addresses,
+    }
 else:
     SERVER = EmbeddedServer().start()
     REDIS_URL = SERVER.url
@@ -21,7 +36,8 @@ else:
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
+        "LOCATION": LOCATION or REDIS_URL,
+        "OPTIONS": OPTIONS,
         "KEY_PREFIX": "tests",
     },
     "memory": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
