@@ -99,7 +99,7 @@ def test_a_lease_survives_a_sentinel_failover_shorter_than_its_ttl(settings):
             old.kill()
             wait_until(lambda: sentinels.master is not old)
             lease.check()
-            lease.extend()
+            lease.extend(to=30)
         with redis_lock("report", ttl=5, wait=10):
             pass
         close_clients()
