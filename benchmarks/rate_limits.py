@@ -5,9 +5,9 @@ Rate limits side by side: redis_atomic and the packages that Django projects use
                                      [--url redis://…] [--json]
 
 One decision for one of 600 clients at 100 requests in 60 seconds, allowed, over the
-network. "return 1" is a bare EVALSHA of that script through redis-py, below which
-nobody can be who runs a script. The contestants take turns inside each round, and a
-ratio is taken inside a round: only ratios mean something.
+network. "return 1" is a bare EVALSHA of that script through redis-py, with a key like
+ours: whoever runs a script can't be below it. The contestants take turns inside each
+round, and a ratio is taken inside a round: only ratios mean something.
 Peers that are not installed are left out:
 
     pip install limits django-ratelimit django-smart-ratelimit djangorestframework
@@ -60,7 +60,8 @@ def contestant(name: str) -> Callable[[Callable[[str], Ask]], Callable[[str], As
 def bare(url: str) -> Ask:
     client = redis.Redis.from_url(url)
     sha = client.script_load("return 1")
-    return lambda who: client.evalsha(sha, 1, f"bare:{who}")
+    keys = {f"ip:{number}": f"rl1:{{{number:022}}}:bench:w:m" for number in range(CLIENTS)}
+    return lambda who: client.evalsha(sha, 1, keys[who])
 
 
 def our_script(url: str, *rates: str) -> Ask:
