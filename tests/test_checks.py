@@ -8,11 +8,15 @@ from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
+from django.urls import include, path
+from django.utils.decorators import method_decorator
+from django.views import View
 
 from redis_atomic import FOREVER
 from redis_atomic.checks import MEANINGS, limits
 from redis_atomic.checks import settings as settings_checks
 from redis_atomic.conf import Settings
+from redis_atomic.decorators import rate_limit
 
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 OURS = "redis_atomic.middleware.RateLimitMiddleware"
@@ -478,6 +482,63 @@ def test_good_limits_are_good():
     assert limit(KEY=("ip", "header:X-Key", len), COST="os.path.join", EXEMPT=len, MISSING=None,
                  COUNT_WHEN=len, SHADOW=True, PATH="/", PATH_REGEX="^/x", URL_NAMES=["a:b"],
                  METHODS=["POST"]) == []  # fmt: skip
+
+
+@rate_limit("login")
+def login(request):
+    """A view whose limit is there or not, as the settings of a test have it."""
+
+
+@method_decorator(rate_limit("5/m", "logn"), name="post")
+class Register(View):
+    def post(self, request):
+        pass
+
+
+class Throttle:
+    """A throttle as those of REST framework are: its limits may need a request."""
+
+    def get_limits(self, view):
+        return view.request.plan
+
+
+class Throttled(View):
+    throttle_classes = (Throttle,)
+
+
+urlpatterns = [
+    path("login/", login, name="login"),
+    path("shop/", include(([path("new/", Register.as_view(), name="new")], "shop"))),
+    path("throttled/", Throttled.as_view()),
+]
+
+
+def test_e025_a_view_whose_limit_is_not_in_the_settings():
+    with override_settings(ROOT_URLCONF=__name__):
+        assert found(RATE_LIMITS={"login": {"RATE": "5/m"}}) == [
+            (
+                "E025",
+                (
+                    "REDIS_ATOMIC['RATE_LIMITS'] has no limit named 'logn'. Did you mean 'login'? "
+                    "Every request to /shop/new/ (tests.test_checks.Register) will fail."
+                ),
+                "Correct it there, or in REDIS_ATOMIC['RATE_LIMITS'].",
+            )
+        ]
+        assert found(RATE_LIMITS={"login": {"RATE": "5/m"}, "logn": {"RATE": "5/h"}}) == []
+
+
+def test_e025_names_all_views_of_a_missing_limit_at_once():
+    with override_settings(ROOT_URLCONF=tuple(urlpatterns[:1]) * 5):
+        ((number, message, _),) = found()
+    place = "/login/ (tests.test_checks.login)"
+    assert number == "E025"
+    assert message.endswith(f"Every request to {', '.join([place] * 3)} and 2 more will fail.")
+
+
+def test_without_a_urlconf_there_is_nothing_to_check():
+    with override_settings(ROOT_URLCONF=None):
+        assert found() == []
 
 
 class OwnAuthentication:

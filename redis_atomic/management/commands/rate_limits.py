@@ -13,9 +13,9 @@ from ...conf import conf
 from ...exceptions import RedisAtomicError
 from ...ratelimit.addresses import parse_address, subscriber
 from ...ratelimit.limit import Limit, LimitState
+from ...ratelimit.limited_views import views_limited_by
 from ...ratelimit.named import limits_named
 from ...ratelimit.rate_limiter import RateLimiter
-from ..limited_views import views_limited_by
 
 
 class Command(BaseCommand):
