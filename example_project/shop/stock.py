@@ -33,6 +33,12 @@ def fill(units: int) -> None:
     cache.set_many({stock(item): units for item in ITEMS}, timeout=None)
 
 
+def open_shop(units: int = 12) -> None:
+    """Fill the shelves of a new shop; nothing where they have been filled before."""
+    for item in ITEMS:
+        cache.add(stock(item), units, timeout=None)
+
+
 def left(item: str) -> int:
     units: int = cache.get(stock(item), 0)
     return units

@@ -20,6 +20,7 @@ def owner_of(request: HttpRequest) -> str:
 
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
+    stock.open_shop()
     held = stock.contents(owner_of(request))
     shelf = [
         {
