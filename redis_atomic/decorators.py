@@ -15,8 +15,9 @@ from django.views import View as ClassBasedView
 from .ratelimit.gate import Rule, enter, leave
 from .ratelimit.limit import Limit, check_apart, check_name
 from .ratelimit.named import limits_named
+from .ratelimit.networks import as_exempt
 from .ratelimit.rate import Rate
-from .ratelimit.rules import as_exempt, as_methods
+from .ratelimit.rules import as_methods
 from .ratelimit.steps import awalk, walk
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -76,7 +77,7 @@ def rate_limit(
     rule = Rule(
         _Limits(given, {name: value for name, value in says.items() if value is not None}),
         methods=as_methods(methods),
-        exempt=None if exempt is None else as_exempt(exempt),
+        exempt=as_exempt(exempt),
         on_limit=on_limit,
         block=block,
     )

@@ -446,7 +446,9 @@ def test_e022_a_rate_that_cannot_be_read():
         ("KEY", "os.path.nothing", "'ip', 'user', "),
         ("ALGORITHM", "fixed_window", "'sliding_window' or 'token_bucket'"),
         ("COST", 0, "a number of units, 1 or more, or a callable or its dotted path"),
-        ("EXEMPT", True, "a callable or its dotted path"),
+        ("EXEMPT", True, "a callable or its dotted path, or a list of networks such as "),
+        ("EXEMPT", ["10.0.0.0/8", "10.0.0/8"], "a callable or its dotted path, or a list of "),
+        ("EXEMPT", [len], "a callable or its dotted path, or a list of networks"),
         ("MISSING", "ip", "'skip', 'shared' or None"),
         ("COUNT_WHEN", "os.path.nothing", "a callable or its dotted path"),
         ("SHADOW", 1, "True or False"),
@@ -482,6 +484,7 @@ def test_good_limits_are_good():
     assert limit(KEY=("ip", "header:X-Key", len), COST="os.path.join", EXEMPT=len, MISSING=None,
                  COUNT_WHEN=len, SHADOW=True, PATH="/", PATH_REGEX="^/x", URL_NAMES=["a:b"],
                  METHODS=["POST"]) == []  # fmt: skip
+    assert limit(EXEMPT=["192.0.2.7", "2001:db8::/32"]) == []
 
 
 @rate_limit("login")

@@ -28,7 +28,13 @@ FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in room
 KNOW_REDIS = {"client", "cluster", "testing"}
 
 #: Pure: neither Django nor Redis.
-PURE = ["scripting", "ratelimit/rate.py", "ratelimit/limit.py", "locks/protocol.py"]
+PURE = [
+    "scripting",
+    "ratelimit/rate.py",
+    "ratelimit/limit.py",
+    "ratelimit/networks.py",
+    "locks/protocol.py",
+]
 
 
 def modules():

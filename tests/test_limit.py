@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from redis_atomic.ratelimit.limit import Charge, Limit, check_apart, check_cost, usual_cost
@@ -67,6 +69,10 @@ def test_a_name_that_cannot_travel_in_a_header_is_refused(name):
         ({"cost": True}, "cost"),
         ({"cost": "1"}, "cost"),
         ({"exempt": "admin"}, "exempt"),
+        ({"exempt": "10.0.0.0/8"}, "exempt"),
+        ({"exempt": 7}, "exempt"),
+        ({"exempt": ["10.0.0.0/33"]}, "exempt: '10.0.0.0/33' is no network"),
+        ({"exempt": [5]}, "exempt: 5 is no network"),
         ({"count_when": True}, "count_when"),
     ],
 )
@@ -253,3 +259,9 @@ def test_a_receipt_is_redeemed_once_and_charge_by_charge():
     assert receipt.redeem(charges[1:2]) == []
     assert receipt.redeem() == [(charges[0], 100)]
     assert receipt.redeem() == []
+
+
+def test_exempt_networks_are_read_once_and_compared_by_what_they_are():
+    limit = Limit("5/m", exempt=["10.0.0.0/8", "192.0.2.7"])
+    assert limit == Limit("5/m", exempt=("10.1.2.3/8", "192.0.2.7/32"))
+    assert hash(limit) == hash(replace(limit, cost=1))

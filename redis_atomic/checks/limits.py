@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from ..conf import conf
 from ..ratelimit.limit import KEY
 from ..ratelimit.named import limits_named
+from ..ratelimit.networks import as_networks
 from ..ratelimit.rate import Rate
 from ..scripting.spelling import did_you_mean
 from .problem import Problem, check
@@ -118,6 +119,15 @@ def _is_callable(value: object) -> bool:
     return value is None or callable(value) or _is_imported(value)
 
 
+def _is_exempt(value: object) -> bool:
+    if not isinstance(value, list | tuple):
+        return _is_callable(value)
+    try:
+        return as_networks(value) is not None
+    except ValueError:
+        return False
+
+
 def _is_key(value: object) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(not isinstance(p, list | tuple) and _is_key(p) for p in value)
@@ -158,7 +168,7 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
         lambda value: _is_count(value) or (value is not None and _is_callable(value)),
         f"a number of units, 1 or more, or {CALLABLE}",
     ),
-    "EXEMPT": (_is_callable, CALLABLE),
+    "EXEMPT": (_is_exempt, f"{CALLABLE}, or a list of networks such as ['10.0.0.0/8']"),
     "MISSING": (lambda value: value in (None, "skip", "shared"), "'skip', 'shared' or None"),
     "COUNT_WHEN": (_is_callable, CALLABLE),
     "SHADOW": (lambda value: isinstance(value, bool), "True or False"),

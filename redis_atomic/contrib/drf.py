@@ -28,7 +28,7 @@ framework's request, with its user, auth and data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,7 @@ from ..conf import conf
 from ..ratelimit.gate import Admission, Rule, enter, leave
 from ..ratelimit.http import set_refusal_fields
 from ..ratelimit.limit import Decision, Limit
+from ..ratelimit.networks import as_exempt
 from ..ratelimit.steps import walk
 from .throttling import limits_of
 
@@ -59,7 +60,8 @@ class RateLimitThrottle(BaseThrottle):
                 With a rate: what it is counted under; by default the view
     ``key``     of rates: whose requests count together, as Limit has it; a
                 callable is written ``staticmethod(…)``
-    ``exempt``  a callable (``staticmethod``) that takes the request; true: not limited
+    ``exempt``  a callable (``staticmethod``) that takes the request, true: not limited; or
+                a list of networks
 
     A view without a scope, and a scope whose rate is None, are not limited.
     ImproperlyConfigured for a scope that has no rate, and a rate that is none.
@@ -68,7 +70,7 @@ class RateLimitThrottle(BaseThrottle):
     scope: str | None = None
     rate: Any = None
     key: Any = "user"
-    exempt: Callable[[Any], Any] | None = None
+    exempt: Callable[[Any], Any] | Sequence[str] | None = None
 
     _decision: Decision | None = None
 
@@ -93,7 +95,7 @@ class RateLimitThrottle(BaseThrottle):
 
     def rule(self, view: Any) -> Rule:
         """What this throttle asks of a request to this view."""
-        return Rule(partial(self.get_limits, view), exempt=self.exempt, block=False)
+        return Rule(partial(self.get_limits, view), exempt=as_exempt(self.exempt), block=False)
 
     def get_limits(self, view: Any) -> tuple[Limit, ...]:
         """The limits for a view; to be overridden where the attributes don't suffice."""

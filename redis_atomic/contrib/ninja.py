@@ -42,7 +42,7 @@ from .. import decorators
 from ..ratelimit.gate import Rule, enter
 from ..ratelimit.limit import Decision, Limit, check_apart
 from ..ratelimit.limiter import refund
-from ..ratelimit.rules import as_exempt
+from ..ratelimit.networks import as_exempt
 from ..ratelimit.steps import walk
 from .throttling import limits_of
 
@@ -81,9 +81,7 @@ class RateLimitThrottle(BaseThrottle):
         self._scope = scope
         unnamed = [each for each in limits if not (isinstance(each, str) and each[:1].isalpha())]
         check_apart(_without_count_when(limits_of(unnamed, key=key, scope=scope)))
-        self._rule = Rule(
-            self._limits, exempt=None if exempt is None else as_exempt(exempt), block=False
-        )
+        self._rule = Rule(self._limits, exempt=as_exempt(exempt), block=False)
 
     def allow_request(self, request: HttpRequest) -> bool:
         """Whether all limits of this throttle let the request pass."""

@@ -10,26 +10,16 @@ one of ``TRUSTED_PROXIES``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv6Network, ip_address
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from ..conf import conf
+from .networks import Address, Network, as_networks, is_in
 
 logger = logging.getLogger("redis_atomic.rate_limits")
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 #: The word in TRUSTED_PROXIES for a proxy that connects through a unix socket.
 UNIX = "unix"
@@ -98,20 +88,11 @@ def subscriber(address: Address) -> str:
 
 
 @lru_cache(maxsize=128)
-def parse_networks(networks: tuple[str, ...], *, argument: str) -> tuple[Network, ...]:
-    """Networks (CIDR) and addresses; ImproperlyConfigured that names the argument."""
+def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
     try:
-        return tuple([ip_network(text, strict=False) for text in networks])
+        return as_networks([each for each in trusted if each != UNIX])
     except ValueError as error:
-        raise ImproperlyConfigured(
-            f"{argument}: {error}. Give networks and addresses such as "
-            "'10.0.0.0/8', '2001:db8::/32' or '192.0.2.7'."
-        ) from error
-
-
-def is_in(address: Address | None, networks: Sequence[Network]) -> bool:
-    """Is the address in one of the networks?"""
-    return address is not None and any(address in network for network in networks)
+        raise ImproperlyConfigured(f"REDIS_ATOMIC['TRUSTED_PROXIES']: {error}") from error
 
 
 def _is_trusted(address: Address | None, text: str, trusted: tuple[str, ...]) -> bool:
@@ -119,8 +100,7 @@ def _is_trusted(address: Address | None, text: str, trusted: tuple[str, ...]) ->
         return False
     if address is None:
         return not text.strip() and UNIX in trusted
-    networks = tuple([each for each in trusted if each != UNIX])
-    return is_in(address, parse_networks(networks, argument="TRUSTED_PROXIES"))
+    return is_in(address, _networks(trusted))
 
 
 def _warn_about_a_hidden_proxy(request: HttpRequest, address: Address | None) -> None:

@@ -20,10 +20,12 @@ from django.http.response import HttpResponseBase
 
 from ..conf import conf
 from ..signals import rate_limited
+from .addresses import client_address
 from .http import Entry, refusal, set_header_fields, set_refusal_fields
 from .identity import Kwargs, identify
 from .limit import Charge, Decision, Limit, as_rate
 from .limiter import adecide, arefund, decide, refund
+from .networks import Exempt, is_in
 from .steps import Ask, Steps, called
 
 logger = logging.getLogger("redis_atomic.rate_limits")
@@ -40,7 +42,7 @@ class Rule:
 
     limits: Callable[[], Sequence[Limit]]
     methods: frozenset[str] | None = None
-    exempt: Callable[[HttpRequest], Any] | None = None
+    exempt: Exempt | None = None
     on_limit: Callable[[HttpRequest, Decision], Any] | None = None
     block: bool = True
 
@@ -156,7 +158,7 @@ def _charges(
     for rule in rules:
         if not rule.applies_to(request.method):
             continue
-        if rule.exempt is not None and (yield from called(rule.exempt, request)):
+        if (yield from _is_exempt(request, rule.exempt)):
             continue
         for limit in rule.limits():
             charge = yield from _charge(request, limit, rule.scope_in(view), kwargs)
@@ -165,6 +167,13 @@ def _charges(
             known.append(charge)
             asked.append((charge, rule))
     return asked
+
+
+def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
+    """Networks exempt by the same address that the key "ip" counts."""
+    if callable(exempt):
+        return (yield from called(exempt, request))
+    return exempt is not None and is_in(client_address(request), exempt)
 
 
 def _are_one(charge: Charge, other: Charge) -> bool:
@@ -177,7 +186,7 @@ def _are_one(charge: Charge, other: Charge) -> bool:
 
 def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
     """The limit for this request, or None where it does not apply to it."""
-    if limit.exempt is not None and (yield from called(limit.exempt, request)):
+    if (yield from _is_exempt(request, limit.exempt)):
         return None
     rate: Any = limit.rate
     if callable(rate):

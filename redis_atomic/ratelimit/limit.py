@@ -16,6 +16,7 @@ from itertools import combinations
 from math import gcd
 from typing import Any, Literal
 
+from .networks import Network, as_exempt
 from .rate import Rate
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -46,7 +47,8 @@ class Limit:
     ``missing``    when the key has no value: "skip" the limit, or one "shared"
                    count; by default the IP address is counted
     ``cost``       units of a request, or a callable that takes the request
-    ``exempt``     a callable that takes the request; true: not limited
+    ``exempt``     a callable that takes the request, true: not limited; or a list of
+                   networks such as "10.0.0.0/8", requests from which are not
     ``count_when`` a callable that takes the response; false: the cost is given back
     ``shadow``     reports what it would refuse, and refuses nothing
 
@@ -63,7 +65,7 @@ class Limit:
     scope: str | None = field(default=None, kw_only=True)
     missing: Literal["skip", "shared"] | None = field(default=None, kw_only=True)
     cost: int | Callable[..., Any] = field(default=1, kw_only=True)
-    exempt: Callable[..., Any] | None = field(default=None, kw_only=True)
+    exempt: Callable[..., Any] | Sequence[str | Network] | None = field(default=None, kw_only=True)
     count_when: Callable[..., Any] | None = field(default=None, kw_only=True)
     shadow: bool = field(default=False, kw_only=True)
 
@@ -81,9 +83,9 @@ class Limit:
             raise ValueError(f"Limit: missing is 'skip', 'shared' or None, not {self.missing!r}.")
         if not callable(self.cost):
             check_cost(self.cost)
-        for name in ("exempt", "count_when"):
-            if not (getattr(self, name) is None or callable(getattr(self, name))):
-                raise TypeError(f"Limit: {name} must be a callable or None.")
+        object.__setattr__(self, "exempt", as_exempt(self.exempt))
+        if not (self.count_when is None or callable(self.count_when)):
+            raise TypeError("Limit: count_when must be a callable or None.")
         self._check_algorithm()
 
     def _check_algorithm(self) -> None:

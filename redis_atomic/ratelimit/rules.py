@@ -18,7 +18,6 @@ from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from ..conf import conf
-from .addresses import client_address, is_in, parse_networks
 from .gate import Rule
 from .named import limits_named
 
@@ -73,24 +72,6 @@ def as_methods(methods: Iterable[str] | None) -> frozenset[str] | None:
     if isinstance(methods, str):
         raise TypeError(f"methods is a list: write [{methods!r}].")
     return frozenset([method.upper() for method in methods])
-
-
-def as_exempt(exempt: object) -> Callable[..., Any]:
-    """
-    A callable that takes the request, of one or of a list of networks.
-
-    ``["10.0.0.0/8"]`` exempts the requests from there, by the same address that
-    ``key="ip"`` counts. TypeError or ImproperlyConfigured for anything else.
-    """
-    if callable(exempt):
-        return exempt
-    if isinstance(exempt, str) or not isinstance(exempt, Iterable):
-        raise TypeError(
-            f"exempt={exempt!r}: give a callable that takes the request, or a list of networks "
-            "such as ['10.0.0.0/8']."
-        )
-    networks = parse_networks(tuple(exempt), argument="exempt")
-    return lambda request: is_in(client_address(request), networks)
 
 
 def _under(path: Any) -> Place:
