@@ -6,7 +6,7 @@ import time
 import pytest
 from redis.crc import key_slot
 
-from redis_atomic import RateLimiter, current_lease, redis_lock
+from redis_atomic import RateLimiter, redis_lock
 from redis_atomic.client.connections import close_clients
 from redis_atomic.exceptions import LockLost, LockUnavailable
 from redis_atomic.testing.topology import embedded_cluster, embedded_sentinels, wait_until
@@ -82,11 +82,15 @@ def test_a_lease_whose_node_dies_is_told_lost(settings):
     with embedded_cluster(replicas=0) as cluster:
         use(settings, cluster.urls, CONNECTION_FACTORY=FACTORY, SOCKET_TIMEOUT=0.3)
         lost = threading.Event()
-        with pytest.raises(LockLost):
-            with redis_lock("mine", ttl=1.5, on_lost=lambda lease: lost.set()):
+
+        def work():
+            with redis_lock("mine", ttl=1.5, on_lost=lambda lease: lost.set()) as lease:
                 cluster.primary_of(slot_of_lock("mine")).kill()
                 assert lost.wait(10)
-                current_lease().check()
+                lease.check()
+
+        with pytest.raises(LockLost):
+            work()
         close_clients()
 
 

@@ -76,7 +76,8 @@ class EmbeddedCluster:
         for number, server in enumerate(self.servers[: self.primaries]):
             first_slot, end = (n * SLOTS // self.primaries for n in (number, number + 1))
             ask(server, "CLUSTER ADDSLOTS", *range(first_slot, end))
-        wait_until(lambda: all(self._knows_all(server) for server in self.servers))
+        names = {node_id(server) for server in self.servers}
+        wait_until(lambda: all(self._known_to(server) == names for server in self.servers))
         for number, server in enumerate(self.servers[self.primaries :]):
             primary = self.servers[number % self.primaries]
             ask(server, "CLUSTER REPLICATE", node_id(primary))
@@ -87,8 +88,8 @@ class EmbeddedCluster:
         wait_until(lambda: all(self._is_healthy(each) for each in self.servers if each.is_running))
         return self
 
-    def _knows_all(self, server: EmbeddedServer) -> bool:
-        return len(ask(server, "CLUSTER NODES")) == len(self.servers)
+    def _known_to(self, server: EmbeddedServer) -> set[str]:
+        return {node["node_id"] for node in ask(server, "CLUSTER NODES").values()}
 
     def _is_healthy(self, server: EmbeddedServer) -> bool:
         info, role = ask(server, "CLUSTER INFO"), ask(server, "ROLE")
