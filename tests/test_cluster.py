@@ -212,7 +212,7 @@ def test_waiting_ends_with_the_budget(settings_for, moving, execute):
     settings_for(SOCKET_TIMEOUT=0.3)
     moving.begin()
     moving.move("{m}1")
-    with pytest.raises(NotExecuted, match="TRYAGAIN"):
+    with pytest.raises(NotExecuted, match="TRYAGAIN|ASK"):  # Redis 6.2 says both in turn
         execute(Client("default"), Call(SUM, (RawKey("{m}0"), RawKey("{m}1"))))
     moving.move_all()
 
@@ -393,7 +393,9 @@ def test_scripts_are_preloaded_on_replicas_too(client, cluster, capsys):
     for server in cluster.servers:
         ask(server, "SCRIPT FLUSH")
     reports = preload(client, [INCR])
-    assert [each.outcomes[0].state for each in reports] == ["loaded"] * 6
+    assert [each.outcomes[0].state for each in reports[:3]] == ["loaded"] * 3
+    # Redis 6.2 replicates scripts itself.
+    assert {each.outcomes[0].state for each in reports[3:]} <= {"loaded", "present"}
     assert all(ask(server, "SCRIPT EXISTS", INCR.sha) == [True] for server in cluster.servers)
     call_command("preload_scripts", check=False)
     told = capsys.readouterr()

@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import RedisError
 
 from ..exceptions import IndeterminateResult, NotExecuted
-from .replies import ERROR_REPLIES
+from .replies import ERROR_REPLIES, parse_error
 from .server import Server
 from .trips import Command, Trips
 
@@ -70,8 +70,8 @@ def exchange(server: Server, commands: Sequence[Command], delay: float = 0.0) ->
     try:
         connection.send_packed_command(connection.pack_commands(commands))
         replies = [_reply_of(connection) for _ in commands]
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            connection.disconnect()  # the server was demoted: look for the new one
+        if _demoted(replies):
+            connection.disconnect()  # look for the new one
         return replies
     except (RedisError, OSError) as error:
         raise IndeterminateResult(_lost(server, commands, error)) from error
@@ -94,7 +94,7 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
     try:
         await connection.send_packed_command(connection.pack_commands(commands))
         replies = [await _areply_of(connection) for _ in commands]
-        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+        if _demoted(replies):
             await connection.disconnect()
         return replies
     except (RedisError, OSError) as error:
@@ -104,6 +104,14 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
         raise
     finally:
         await pool.release(connection)
+
+
+def _demoted(replies: Sequence[Any]) -> bool:
+    """Whether a server says that it takes no writes any more."""
+    return any(
+        isinstance(reply, ERROR_REPLIES) and parse_error(reply).code == "READONLY"
+        for reply in replies
+    )
 
 
 def _reply_of(connection: Any) -> Any:

@@ -24,6 +24,7 @@ SLOTS = 16384
 
 #: A node's second port, for the nodes' own talk, is this much above its first.
 BUS = 10_000
+TRIES = 3
 
 
 class EmbeddedCluster:
@@ -56,7 +57,7 @@ class EmbeddedCluster:
             "repl-diskless-sync-delay": "0",
         } | options
         self.servers = [
-            _on_port(EmbeddedServer(binary=binary, tcp=True, tls=tls, **options))
+            EmbeddedServer(binary=binary, tcp=True, tls=tls, **options)
             for _ in range(primaries * (1 + replicas))
         ]
 
@@ -68,7 +69,7 @@ class EmbeddedCluster:
     def start(self) -> Self:
         """Start the nodes and join them; returns when the cluster serves all slots."""
         for server in self.servers:
-            server.start()
+            _start_on_two_ports(server)
         first = self.servers[0]
         for number, server in enumerate(self.servers):
             ask(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
@@ -300,12 +301,21 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _on_port(server: EmbeddedServer) -> EmbeddedServer:
-    """A node needs two ports, and both below those that the system hands out itself."""
+def _start_on_two_ports(server: EmbeddedServer) -> None:
+    """Start a node; others may take the ports between our look and its start, so try again."""
+    for _ in range(TRIES):
+        server.port = _free_port_pair()
+        with suppress(RuntimeError):
+            server.start()
+            return
+    server.start()
+
+
+def _free_port_pair() -> int:
+    """A free port with a free one for the bus: both below those that systems hand out."""
     while True:
         port = random.randrange(12_000, 22_000)
         with suppress(OSError), socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", port))
             second.bind(("127.0.0.1", port + BUS))
-            server.port = port
-            return server
+            return port
