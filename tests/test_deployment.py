@@ -19,6 +19,7 @@ from redis_atomic.scripting.script import Call, Script
 from redis_atomic.testing import embedded_server
 from redis_atomic.testing.topology import ask, embedded_cluster
 
+FACTORY = "redis_atomic.cluster.ClusterConnectionFactory"
 PAGE = (Path(__file__).parent.parent / "docs/deployment.md").read_text()
 READ = Script("read", b"return redis.call('GET', KEYS[1])", read_only=True)
 
@@ -42,7 +43,6 @@ def add_user(server, rules):
 
 def use(settings, location, **options):
     cache = {**settings.CACHES["default"], "LOCATION": location, "OPTIONS": options}
-    options |= {"USERNAME": "shop", "PASSWORD": "secret"}
     settings.CACHES = {"default": cache | {"KEY_PREFIX": "shop"}}
 
 
@@ -134,11 +134,8 @@ def test_a_user_that_may_not_load_is_told_what_is_missing(server):
 def test_on_a_cluster_too(settings):
     everyone, more = listed()
     with embedded_cluster(primaries=1, replicas=1) as cluster:
-        use(
-            settings,
-            cluster.urls,
-            CONNECTION_FACTORY="redis_atomic.cluster.ClusterConnectionFactory",
-        )
+        urls = [url.replace("//", "//shop:secret@") for url in cluster.urls]
+        use(settings, urls, CONNECTION_FACTORY=FACTORY)
         for server in cluster.servers:
             add_user(server, everyone + more)
         do_everything()

@@ -103,6 +103,7 @@ def test_an_unknown_service_is_not_executed_and_said(settings, running, execute)
         execute(Client("default"), Call(INCR, ("n",)))
 
 
+@pytest.mark.stress
 async def test_a_demoted_master_is_left_and_the_new_one_found(settings):
     """READONLY is an answer ("not executed"), and the call goes on to the new master."""
     with embedded_sentinels() as sentinels:
@@ -121,6 +122,7 @@ async def test_a_demoted_master_is_left_and_the_new_one_found(settings):
         close_clients()
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("way", ["sync", "asyncio"])
 def test_a_dead_master_is_replaced_within_the_budget(settings, way):
     with embedded_sentinels() as sentinels:

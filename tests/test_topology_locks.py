@@ -13,6 +13,8 @@ from redis_atomic.testing.topology import embedded_cluster, embedded_sentinels, 
 from tests.test_cluster import FACTORY, Moving
 from tests.test_sentinel import OPTIONS
 
+pytestmark = pytest.mark.stress
+
 
 def use(settings, location, **options):
     cache = {**settings.CACHES["default"], "LOCATION": location, "OPTIONS": options}
