@@ -79,6 +79,33 @@ def test_the_usual_cost_is_meant_where_none_is_given(asked):
     assert limiter.hit("user:7", cost=3)
 
 
+@pytest.mark.parametrize(("cost", "error"), [("1", TypeError), (1.5, TypeError), (-1, ValueError)])
+async def test_a_cost_that_is_none_is_an_error_after_a_refusal_too(cost, error):
+    limiter = RateLimiter("1/h", name="export")
+    exhaust(limiter)
+    with pytest.raises(error, match="cost"):
+        limiter.hit("user:7", cost=cost)
+    with pytest.raises(error, match="cost"):
+        await limiter.ahit("user:7", cost=cost)
+
+
+def test_the_cost_told_is_that_of_the_call(asked):
+    limiter = RateLimiter(Limit("10/h", cost=3, key=None), Limit("90/d", key=None, cost=5))
+    exhaust(limiter)
+    asked()
+    assert [limiter.hit("user:7", cost=cost).cost for cost in (7, None, 4, 4)] == [7, 5, 4, 4]
+    limits = [Limit("10/h", key=None), Limit("90/d", key=None)]
+    charges = [Charge(limit, limit.rate, "limiter", "user:7", 8) for limit in limits]
+    assert not decide(charges)
+    assert asked() == 1
+    charges = [
+        Charge(limit, limit.rate, "limiter", "user:7", cost)
+        for limit, cost in zip(limits, (8, 9), strict=True)
+    ]
+    assert decide(charges).cost == 9
+    assert asked() == 0
+
+
 def test_the_times_told_are_as_of_now():
     limiter = RateLimiter("1/h", "9/d", name="export")
     exhaust(limiter)

@@ -38,7 +38,16 @@ Terms = tuple[tuple[Limit, Rate, str], ...]
 class Refusal:
     """A refused call: what was asked for whom, and the Decision, until when it stands."""
 
-    __slots__ = ("_cost", "_decision", "_told", "_until", "_usual_cost", "identities", "terms")
+    __slots__ = (
+        "_cost",
+        "_decision",
+        "_told",
+        "_until",
+        "identities",
+        "terms",
+        "usual_cost",
+        "usual_dearest",
+    )
 
     def __init__(
         self, charge: Charge, charges: Sequence[Charge], seconds: float, decision: Decision
@@ -46,24 +55,28 @@ class Refusal:
         self.terms = _terms(charges)
         self.identities = _identities(charges)
         self._cost = charge.cost
-        self._usual_cost = usual_cost(charge.limit)
+        self.usual_cost = usual_cost(charge.limit)
+        self.usual_dearest = max([usual_cost(each.limit) for each in charges])
         self._decision = decision
         self._told = monotonic()
         self._until = self._told + seconds
 
-    def answer(self, cost: int | None) -> Decision | None:
+    def answer(self, cost: int, dearest: int) -> Decision | None:
         """
         The Decision with its times as of now; None if it says nothing of this cost.
 
-        Without a cost, the limit's own is meant.
+        ``cost`` is asked of the limit that refused, ``dearest`` is the highest of all.
         """
         now = monotonic()
-        if now >= self._until or (self._usual_cost if cost is None else cost) < self._cost:
+        if now >= self._until or cost < self._cost:
             return None
         if now - self._told > STALE:
             self._decision = _aged(self._decision, now - self._told)
             self._told = now
-        return self._decision
+        decision = self._decision
+        if decision.cost != dearest:
+            return dataclasses.replace(decision, cost=dearest)
+        return decision
 
 
 class DenyCache:
@@ -76,14 +89,18 @@ class DenyCache:
     def find(
         self, counts: Iterable[str], terms: Terms, identity: Identity, cost: int | None
     ) -> Decision | None:
-        """What was refused to one identity at these terms, of which ``counts`` are the names."""
+        """
+        What was refused to one identity at these terms, of which ``counts`` are the names.
+
+        Without a cost, each limit's own is meant.
+        """
         for count in counts:
             refusal = self._refusals.get((count, identity))
             if (
                 refusal is not None
                 and refusal.terms == terms
                 and refusal.identities == identity
-                and (decision := refusal.answer(cost)) is not None
+                and (decision := _answer(refusal, cost)) is not None
             ):
                 return decision
         return None
@@ -99,7 +116,7 @@ class DenyCache:
                 refusal is not None
                 and refusal.terms == terms
                 and refusal.identities == identities
-                and (decision := refusal.answer(charge.cost)) is not None
+                and (decision := refusal.answer(charge.cost, _dearest(charges))) is not None
             ):
                 return decision
         return None
@@ -135,6 +152,16 @@ class DenyCache:
 
     def __len__(self) -> int:
         return len(self._refusals)
+
+
+def _answer(refusal: Refusal, cost: int | None) -> Decision | None:
+    if cost is None:
+        return refusal.answer(refusal.usual_cost, refusal.usual_dearest)
+    return refusal.answer(cost, cost)
+
+
+def _dearest(charges: Sequence[Charge]) -> int:
+    return max([charge.cost for charge in charges])
 
 
 def _place(charge: Charge) -> tuple[str, Identity]:

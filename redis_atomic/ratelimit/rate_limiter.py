@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .deny_cache import Terms, deny_cache
-from .limit import Charge, Decision, Limit, check_apart, check_name, usual_cost
+from .limit import Charge, Decision, Limit, check_apart, check_cost, check_name, usual_cost
 from .limiter import adecide, apeek, arefund, areset, decide, peek, refund, reset
 from .named import limits_named
 from .protocol import count_of
@@ -73,6 +73,8 @@ class RateLimiter:
         ``retry_after`` None. Never raises because of Redis: see ``degraded``.
         TypeError or ValueError for a bad identity or cost.
         """
+        if cost is not None:
+            check_cost(cost)
         known = deny_cache.find(self._counts, self._terms, identity, cost)
         if known is not None:
             return known
@@ -80,6 +82,8 @@ class RateLimiter:
 
     async def ahit(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """See hit()."""
+        if cost is not None:
+            check_cost(cost)
         known = deny_cache.find(self._counts, self._terms, identity, cost)
         if known is not None:
             return known
