@@ -14,10 +14,10 @@ from django.views import View as ClassBasedView
 
 from .ratelimit.gate import Rule, enter, leave
 from .ratelimit.limit import Limit, check_apart, check_name
+from .ratelimit.methods import as_methods
 from .ratelimit.named import limits_named
 from .ratelimit.networks import as_exempt
 from .ratelimit.rate import Rate
-from .ratelimit.rules import as_methods
 from .ratelimit.steps import awalk, walk
 
 View = TypeVar("View", bound=Callable[..., Any])

@@ -41,7 +41,8 @@ How it decides:
 * PATH is a prefix of ``request.path_info`` by whole segments: "/api/" is for
   "/api" and "/api/users/", not for "/apiary/". PATH_REGEX is searched in the same
   path. URL_NAMES are names of URL patterns, with their namespaces. An entry that
-  gives several of these applies where all of them fit; METHODS narrows it further.
+  gives several of these applies where all of them fit. METHODS narrows it further,
+  here and in decorators that name the entry.
 
 * All entries that apply to a request are asked in one call: either all of them
   are charged, or, when one refuses, none.

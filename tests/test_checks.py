@@ -454,8 +454,12 @@ def test_e022_a_rate_that_cannot_be_read():
         ("SHADOW", 1, "True or False"),
         ("PATH", "api/", "the beginning of a path, such as '/api/'"),
         ("PATH_REGEX", "(", "a regular expression, such as r'^/api/v[12]/'"),
-        ("URL_NAMES", "shop:detail", "a list of URL names, such as ['shop:detail']"),
-        ("METHODS", "POST", "a list of methods, such as ['POST']"),
+        ("KEY", "header:X Y", "'ip', 'user', 'header:X-Name', "),
+        ("URL_NAMES", "shop:new", "a list of one or more URL names, such as ['shop:detail']"),
+        ("URL_NAMES", [], "a list of one or more URL names, such as ['shop:detail']"),
+        ("METHODS", "POST", "a list of one or more methods, such as ['POST']"),
+        ("METHODS", [], "a list of one or more methods, such as ['POST']"),
+        ("METHODS", [5], "a list of one or more methods, such as ['POST']"),
     ],
 )
 def test_e023_a_wrong_value_in_a_limit(word, value, expected):
@@ -482,9 +486,52 @@ def test_e023_values_that_make_no_limit_together(name, entry, message):
 
 def test_good_limits_are_good():
     assert limit(KEY=("ip", "header:X-Key", len), COST="os.path.join", EXEMPT=len, MISSING=None,
-                 COUNT_WHEN=len, SHADOW=True, PATH="/", PATH_REGEX="^/x", URL_NAMES=["a:b"],
+                 COUNT_WHEN=len, SHADOW=True, PATH="/", PATH_REGEX="^/x",
                  METHODS=["POST"]) == []  # fmt: skip
     assert limit(EXEMPT=["192.0.2.7", "2001:db8::/32"]) == []
+
+
+def test_e026_a_cost_that_is_never_let_in():
+    place = "REDIS_ATOMIC['RATE_LIMITS']['api']['COST']"
+    assert limit(COST=6, RATE=["5/m", "6/h"]) == [
+        (
+            "E026",
+            f"{place} is 6, and 5/m lets 5 pass at once: all requests are refused.",
+            "Give it a smaller COST or a larger RATE.",
+        )
+    ]
+    assert limit(COST=5) == limit(COST=len) == limit(COST=9, RATE=len) == []
+    assert limit(COST=6, ALGORITHM="token_bucket", BURST=6) == []
+
+
+def test_w022_a_method_that_http_does_not_have():
+    assert limit(METHODS=["PSOT", "get"]) == [
+        (
+            "W022",
+            "REDIS_ATOMIC['RATE_LIMITS']['api']['METHODS'] has 'PSOT', which is no method of HTTP.",
+            "Did you mean 'POST'?",
+        )
+    ]
+    ((_, _, hint),) = limit(METHODS=["x"])
+    assert hint.startswith("They are: CONNECT, DELETE, GET")
+
+
+def test_w023_a_url_name_that_is_not_in_the_urlconf():
+    place = "REDIS_ATOMIC['RATE_LIMITS']['login']['URL_NAMES']"
+    limits = {
+        "login": {"RATE": "5/m", "URL_NAMES": ["login", "new", "shop:nwe"]},
+        "logn": {"RATE": "5/m", "URL_NAMES": {"shop:new", f"{__name__}.Throttled"}},
+    }
+    with override_settings(ROOT_URLCONF=__name__):
+        said = found(RATE_LIMITS=limits)
+    assert [(number, message) for number, message, _ in said] == [
+        ("W023", f"{place} has {name!r}, and no URL pattern has this name.")
+        for name in ("new", "shop:nwe")
+    ]
+    assert [hint for *_, hint in said] == [
+        "Write it with its namespaces, as reverse() takes it.",
+        "Did you mean 'shop:new'?",
+    ]
 
 
 @rate_limit("login")
@@ -569,7 +616,7 @@ def test_e024_a_rule_by_user_before_anybody_is_logged_in():
 def test_w021_rules_that_nobody_applies():
     with override_settings(MIDDLEWARE=[AUTHENTICATION]):
         assert limit(KEY="user") == []
-        assert limit(URL_NAMES=["shop:detail"]) == [
+        assert limit(PATH="/") == [
             (
                 "W021",
                 (

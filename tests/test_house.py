@@ -32,6 +32,7 @@ PURE = [
     "scripting",
     "ratelimit/rate.py",
     "ratelimit/limit.py",
+    "ratelimit/methods.py",
     "ratelimit/networks.py",
     "locks/protocol.py",
 ]

@@ -74,6 +74,12 @@ def test_a_name_that_cannot_travel_in_a_header_is_refused(name):
         ({"exempt": ["10.0.0.0/33"]}, "exempt: '10.0.0.0/33' is no network"),
         ({"exempt": [5]}, "exempt: 5 is no network"),
         ({"count_when": True}, "count_when"),
+        ({"key": "header:X Y"}, "header:X Y"),
+        ({"key": "header:X-Y\n"}, "header"),
+        ({"methods": "POST"}, r"methods is a list: write \['POST'\]"),
+        ({"methods": []}, "methods is empty"),
+        ({"methods": [5]}, "methods is a list of names"),
+        ({"methods": 5}, "methods is a list"),
     ],
 )
 def test_a_wrong_option_is_named(options, word):

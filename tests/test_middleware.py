@@ -73,6 +73,13 @@ def test_methods_narrow_a_rule(site):
     assert [client.post("/plain/").status_code for _ in range(2)] == [200, 429]
 
 
+def test_methods_narrow_a_named_limit_in_a_decorator_too(site):
+    client = site({"named": {"RATE": "1/m", "METHODS": ["get"]}})
+    assert [client.post("/named/").status_code for _ in range(2)] == [200, 200]
+    assert codes(client, "/named/", "/named/") == [200, 429]
+    assert client.head("/named/").status_code == 429
+
+
 def test_a_limit_without_place_is_only_a_name(site):
     client = site({"named": {"RATE": "1/m"}})
     assert codes(client, "/plain/", "/plain/") == [200, 200]
@@ -338,7 +345,9 @@ def test_every_path_of_a_rule_is_one_count(site):
         ({"RATE": "5/m", "PATH_REGEX": "("}, "unterminated|subpattern"),
         ({"RATE": "5/m", "URL_NAMES": "login"}, r"\['login'\]"),
         ({"RATE": "5/m", "PATH": "/", "METHODS": "POST"}, r"\['POST'\]"),
+        ({"RATE": "5/m", "PATH": "/", "METHODS": []}, "methods is empty"),
         ({"RATE": "5/m", "KEY": "session"}, "session"),
+        ({"RATE": "5/m", "KEY": "header:X Y.z"}, "header:X Y.z"),
         ({"RATE": "5/m", "KEY": "nowhere.at.all"}, "nowhere"),
     ],
 )

@@ -64,8 +64,8 @@ def rate_limits(*args):
 
 def test_the_limits_are_listed_with_what_they_apply_to():
     assert rate_limits().splitlines() == [
-        "login: 5/m, 50/h by ip",
-        "    middleware: URL_NAMES login; METHODS POST",
+        "login: 5/m, 50/h by ip for POST",
+        "    middleware: URL_NAMES login",
         "    /accounts/login/ (tests.test_rate_limits_command.login)",
         "    /accounts/new$ (tests.test_rate_limits_command.Register)",
         "pair: 3/m by ip and post:name",

@@ -7,7 +7,7 @@ One function looks for one fault, under one id, with a hint that says what to ty
 
 from __future__ import annotations
 
-from . import caches, limits, scripts, settings, views
+from . import caches, limits, rules, scripts, settings, views
 from .problem import MEANINGS
 
-__all__ = ["MEANINGS", "caches", "limits", "scripts", "settings", "views"]
+__all__ = ["MEANINGS", "caches", "limits", "rules", "scripts", "settings", "views"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ..conf import conf
-from ..ratelimit.limit import KEY
+from ..ratelimit.limit import KEY, Limit
 from ..ratelimit.named import limits_named
 from ..ratelimit.networks import as_networks
 from ..ratelimit.rate import Rate
@@ -19,49 +18,44 @@ from ..scripting.spelling import did_you_mean
 from .problem import Problem, check
 from .settings import Fits
 
-OURS = "redis_atomic.middleware.RateLimitMiddleware"
-AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
-#: The words of an entry that make it a rule of the middleware.
-PLACES = ("PATH", "PATH_REGEX", "URL_NAMES")
-
-
-def _entries() -> Iterator[tuple[str, Mapping[str, Any]]]:
+def entries() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The entries that are mappings; another check tells of the others."""
-    entries: object = conf.RATE_LIMITS
-    if isinstance(entries, Mapping):
-        for name, entry in entries.items():
+    limits: object = conf.RATE_LIMITS
+    if isinstance(limits, Mapping):
+        for name, entry in limits.items():
             if isinstance(name, str) and isinstance(entry, Mapping):
                 yield name, entry
 
 
-def _place(name: str, word: str | None = None) -> str:
-    place = f"REDIS_ATOMIC['RATE_LIMITS'][{name!r}]"
-    return place if word is None else f"{place}[{word!r}]"
+def place(name: str, word: str | None = None) -> str:
+    """Where in the settings it is."""
+    entry = f"REDIS_ATOMIC['RATE_LIMITS'][{name!r}]"
+    return entry if word is None else f"{entry}[{word!r}]"
 
 
 @check("E021")
 def unknown_word() -> Iterator[Problem]:
     """An entry of RATE_LIMITS has a key that means nothing."""
     known = ["RATE", *EXPECTED]
-    for name, entry in _entries():
+    for name, entry in entries():
         for word in entry:
             if word not in known:
                 hint = did_you_mean(str(word), known) or f"Its keys are: {', '.join(known)}."
-                yield Problem(f"{_place(name)} cannot have {word!r}.", hint.strip())
+                yield Problem(f"{place(name)} cannot have {word!r}.", hint.strip())
 
 
 @check("E022")
 def bad_rate() -> Iterator[Problem]:
     """A rate of RATE_LIMITS cannot be read."""
-    for name, entry in _entries():
+    for name, entry in entries():
         if "RATE" not in entry:
-            yield Problem(f"{_place(name)} has no 'RATE'.", "Give it one: 'RATE': '100/m'.")
+            yield Problem(f"{place(name)} has no 'RATE'.", "Give it one: 'RATE': '100/m'.")
             continue
         for rate in _rates(entry):
             if fault := _fault_of_rate(rate):
                 yield Problem(
-                    f"{_place(name, 'RATE')}: {fault}",
+                    f"{place(name, 'RATE')}: {fault}",
                     "Write '5/m' or '100/2h', a list of these, or a callable or its dotted path.",
                 )
 
@@ -86,9 +80,9 @@ def _fault_of_rate(rate: object) -> str | None:
 @check("E023")
 def wrong_value() -> Iterator[Problem]:
     """An entry of RATE_LIMITS has a value that it cannot have."""
-    for name, entry in _entries():
+    for name, entry in entries():
         problems = [
-            Problem(f"{_place(name, word)} cannot be {entry[word]!r}.", f"Give it {expected}.")
+            Problem(f"{place(name, word)} cannot be {entry[word]!r}.", f"Give it {expected}.")
             for word, (fits, expected) in EXPECTED.items()
             if word in entry and not fits(entry[word])
         ]
@@ -147,10 +141,11 @@ def _is_regex(value: object) -> bool:
         return False
 
 
-def _is_list_of_texts(value: object) -> bool:
-    return isinstance(value, list | tuple | set | frozenset) and all(
-        isinstance(each, str) and each for each in value
-    )
+def is_list_of_texts(value: object) -> TypeGuard[Collection[str]]:
+    """One or more texts, none of them empty."""
+    if not isinstance(value, list | tuple | set | frozenset) or not value:
+        return False
+    return all(isinstance(each, str) and each for each in value)
 
 
 KINDS = "'ip', 'user', 'header:X-Name', 'get:field', 'post:field', 'path:name'"
@@ -177,59 +172,29 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
         "the beginning of a path, such as '/api/'",
     ),
     "PATH_REGEX": (_is_regex, "a regular expression, such as r'^/api/v[12]/'"),
-    "URL_NAMES": (_is_list_of_texts, "a list of URL names, such as ['shop:detail']"),
-    "METHODS": (_is_list_of_texts, "a list of methods, such as ['POST']"),
+    "URL_NAMES": (is_list_of_texts, "a list of one or more URL names, such as ['shop:detail']"),
+    "METHODS": (is_list_of_texts, "a list of one or more methods, such as ['POST']"),
 }
 
 
-@check("E024")
-def user_before_authentication() -> Iterator[Problem]:
-    """A rule counts by user, and the middleware stands before AuthenticationMiddleware."""
-    ours, authentication = _position(OURS), _position(AUTHENTICATION)
-    if ours is None or (authentication is not None and authentication < ours):
-        return
-    for name in _rules(lambda entry: "user" in _keys(entry)):
-        yield Problem(
-            f"{_place(name)} counts by user, and nobody is logged in yet where "
-            "RateLimitMiddleware stands in MIDDLEWARE.",
-            f"Put {OURS!r} directly after {AUTHENTICATION!r}.",
-        )
+@check("E026")
+def cost_above_the_rate() -> Iterator[Problem]:
+    """A limit's COST is above what its rate ever lets pass."""
+    for name, entry in entries():
+        cost = entry.get("COST")
+        if type(cost) is int:
+            for limit in _limits_of(name):
+                if isinstance(limit.rate, Rate) and cost > limit.capacity(limit.rate):
+                    yield Problem(
+                        f"{place(name, 'COST')} is {cost}, and {limit.rate} lets "
+                        f"{limit.capacity(limit.rate)} pass at once: all requests are refused.",
+                        "Give it a smaller COST or a larger RATE.",
+                    )
 
 
-@check("W021")
-def rules_without_middleware() -> Iterator[Problem]:
-    """RATE_LIMITS has rules for the middleware, and MIDDLEWARE lacks it."""
-    names = list(_rules(lambda entry: True))
-    if names and _position(OURS) is None:
-        yield Problem(
-            f"Nobody applies {', '.join(map(_place, names))}: MIDDLEWARE has no "
-            "RateLimitMiddleware.",
-            f"Put {OURS!r} into MIDDLEWARE, directly after {AUTHENTICATION!r}.",
-        )
-
-
-def _rules(wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[str]:
-    for name, entry in _entries():
-        if any(place in entry for place in PLACES) and wanted(entry):
-            yield name
-
-
-def _keys(entry: Mapping[str, Any]) -> list[Any]:
-    key = entry.get("KEY", "ip")
-    return list(key) if isinstance(key, list | tuple) else [key]
-
-
-def _position(middleware: str) -> int | None:
-    """Where the middleware, or a subclass of it, stands in MIDDLEWARE."""
-    for index, path in enumerate(settings.MIDDLEWARE or ()):
-        if path == middleware or middleware in _ancestors(path):
-            return index
-    return None
-
-
-def _ancestors(path: str) -> list[str]:
+def _limits_of(name: str) -> Sequence[Limit]:
+    """The limits of an entry; none where another check tells why."""
     try:
-        found = import_string(path)
-    except ImportError:  # Django tells
-        return []
-    return [f"{each.__module__}.{each.__qualname__}" for each in getattr(found, "__mro__", ())]
+        return limits_named(name)
+    except ImproperlyConfigured:
+        return ()

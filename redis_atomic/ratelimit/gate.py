@@ -25,6 +25,7 @@ from .http import Entry, refusal, set_header_fields, set_refusal_fields
 from .identity import Kwargs, identify
 from .limit import Charge, Decision, Limit, as_rate
 from .limiter import adecide, arefund, decide, refund
+from .methods import covers
 from .networks import Exempt, is_in
 from .steps import Ask, Steps, called
 
@@ -37,7 +38,7 @@ class Rule:
     Limits that are asked for together, and the requests they are for.
 
     ``limits`` returns them when a request comes, as settings may have changed.
-    ``methods`` is None for all; GET covers HEAD, which runs the same view.
+    ``methods`` is None for all.
     """
 
     limits: Callable[[], Sequence[Limit]]
@@ -45,11 +46,6 @@ class Rule:
     exempt: Exempt | None = None
     on_limit: Callable[[HttpRequest, Decision], Any] | None = None
     block: bool = True
-
-    def applies_to(self, method: str | None) -> bool:
-        if self.methods is None or method in self.methods:
-            return True
-        return method == "HEAD" and "GET" in self.methods
 
     def scope_in(self, view: str) -> str:
         """The scope of a limit without one: 5/m for POST does not count with 90/m for all."""
@@ -156,7 +152,7 @@ def _charges(
     known = [entry.charge for entry in record.entries]
     asked: list[tuple[Charge, Rule]] = []
     for rule in rules:
-        if not rule.applies_to(request.method):
+        if not covers(rule.methods, request.method):
             continue
         if (yield from _is_exempt(request, rule.exempt)):
             continue
@@ -186,7 +182,8 @@ def _are_one(charge: Charge, other: Charge) -> bool:
 
 def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
     """The limit for this request, or None where it does not apply to it."""
-    if (yield from _is_exempt(request, limit.exempt)):
+    methods: Any = limit.methods
+    if not covers(methods, request.method) or (yield from _is_exempt(request, limit.exempt)):
         return None
     rate: Any = limit.rate
     if callable(rate):

@@ -16,11 +16,13 @@ from itertools import combinations
 from math import gcd
 from typing import Any, Literal
 
+from .methods import as_methods
 from .networks import Network, as_exempt
 from .rate import Rate
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-KEY = re.compile(r"ip|user|(?:header|get|post|path):.+", re.DOTALL)
+#: A header field's name is a token of RFC 9110.
+KEY = re.compile(r"ip|user|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|(?:get|post|path):.+", re.DOTALL)
 
 #: A window log takes three bytes a unit; a bucket takes sixteen whatever its rate.
 MAX_LOGGED = 1_000_000
@@ -49,6 +51,7 @@ class Limit:
     ``cost``       units of a request, or a callable that takes the request
     ``exempt``     a callable that takes the request, true: not limited; or a list of
                    networks such as "10.0.0.0/8", requests from which are not
+    ``methods``    limits only these; GET includes HEAD; None: all
     ``count_when`` a callable that takes the response; false: the cost is given back
     ``shadow``     reports what it would refuse, and refuses nothing
 
@@ -66,6 +69,7 @@ class Limit:
     missing: Literal["skip", "shared"] | None = field(default=None, kw_only=True)
     cost: int | Callable[..., Any] = field(default=1, kw_only=True)
     exempt: Callable[..., Any] | Sequence[str | Network] | None = field(default=None, kw_only=True)
+    methods: Iterable[str] | None = field(default=None, kw_only=True)
     count_when: Callable[..., Any] | None = field(default=None, kw_only=True)
     shadow: bool = field(default=False, kw_only=True)
 
@@ -84,6 +88,7 @@ class Limit:
         if not callable(self.cost):
             check_cost(self.cost)
         object.__setattr__(self, "exempt", as_exempt(self.exempt))
+        object.__setattr__(self, "methods", as_methods(self.methods))
         if not (self.count_when is None or callable(self.count_when)):
             raise TypeError("Limit: count_when must be a callable or None.")
         self._check_algorithm()

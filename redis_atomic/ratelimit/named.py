@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import conf
-from .limit import KEY, Limit, as_rate, check_apart, check_name
+from .limit import Limit, as_rate, check_apart, check_name
 from .rate import RATE
 
 #: The words of an entry that say what is limited, and as what they go to Limit.
@@ -25,9 +25,10 @@ WORDS: Mapping[str, str] = {
     "MISSING": "missing",
     "COUNT_WHEN": "count_when",
     "SHADOW": "shadow",
+    "METHODS": "methods",
 }
 #: … and those that say where the middleware applies it.
-PLACES = ("PATH", "PATH_REGEX", "URL_NAMES", "METHODS")
+PLACES = ("PATH", "PATH_REGEX", "URL_NAMES")
 
 
 @cache
@@ -87,7 +88,7 @@ def _imported(word: str, value: Any) -> Any:
         return tuple([_imported(word, part) for part in value])
     dotted = isinstance(value, str) and "." in value
     if dotted and (word in ("COST", "EXEMPT", "COUNT_WHEN") or word == "KEY"):
-        return value if word == "KEY" and KEY.fullmatch(value) else import_string(value)
+        return value if word == "KEY" and ":" in value else import_string(value)
     return value
 
 

@@ -2,7 +2,7 @@
 Which limits of ``RATE_LIMITS`` the middleware asks a request for.
 
 An entry with PATH, PATH_REGEX or URL_NAMES is a rule for the requests that fit
-all it names; METHODS narrows it further. One without these is only a name.
+all it names. One without these is only a name.
 """
 
 from __future__ import annotations
@@ -58,20 +58,10 @@ def placed_rules() -> list[PlacedRule]:
 def _placed_rule(name: str, entry: Mapping[str, Any]) -> PlacedRule:
     limits_named(name)
     try:
-        rule = Rule(partial(limits_named, name), methods=as_methods(entry.get("METHODS")))
         places = [make(entry[key]) for key, make in PLACES.items() if key in entry]
     except (TypeError, ValueError, AttributeError, re.error) as error:
         raise ImproperlyConfigured(f"REDIS_ATOMIC['RATE_LIMITS'][{name!r}]: {error}") from error
-    return PlacedRule(rule, tuple(places))
-
-
-def as_methods(methods: Iterable[str] | None) -> frozenset[str] | None:
-    """Upper-case method names, or None for all; TypeError for a single text."""
-    if methods is None:
-        return None
-    if isinstance(methods, str):
-        raise TypeError(f"methods is a list: write [{methods!r}].")
-    return frozenset([method.upper() for method in methods])
+    return PlacedRule(Rule(partial(limits_named, name)), tuple(places))
 
 
 def _under(path: Any) -> Place:

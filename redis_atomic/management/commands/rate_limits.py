@@ -74,6 +74,8 @@ def _described(name: str) -> str:
     words = [", ".join([_rate(limit) for limit in limits]), "by", _key(limits[0])]
     if limits[0].algorithm == "token_bucket":
         words.append("(token bucket)")
+    if limits[0].methods:
+        words.append(f"for {', '.join(sorted(limits[0].methods))}")
     if limits[0].shadow:
         words.append("(shadow: refuses nothing)")
     return " ".join(words)
@@ -101,12 +103,12 @@ def _places_of(name: str) -> Iterator[str]:
     places = [
         f"{word} {value if isinstance(value, str) else ', '.join(map(str, value))}"
         for word, value in entry.items()
-        if word in ("PATH", "URL_NAMES", "METHODS")
+        if word in ("PATH", "URL_NAMES")
     ]
     if "PATH_REGEX" in entry:
         regex = entry["PATH_REGEX"]
         places.append(f"PATH_REGEX {getattr(regex, 'pattern', regex)}")
-    if any(not place.startswith("METHODS") for place in places):
+    if places:
         yield f"middleware: {'; '.join(places)}"
 
 
