@@ -92,13 +92,13 @@ def test_e002_an_unknown_setting_names_the_nearest():
         ("CACHE_ALIAS", 5, "the name of a cache in CACHES, such as 'default'"),
         ("SCRIPT_DIRS", "lua", "a list of folders, such as [BASE_DIR / 'lua']"),
         ("SCRIPTS", {"a": 5}, "a dict of names and files, such as {'shop.reserve': "),
-        ("RATE_LIMITS", {"a": "5/m"}, "a dict of names and limits, such as {'login': "),
         ("RATE_LIMITS", ["a"], "a dict of names and limits"),
         ("RATE_LIMIT_ENABLED", "yes", "True or False"),
         ("RATE_LIMIT_CACHE_ALIAS", "", "the name of a cache in CACHES, or None for that of "),
         ("RATE_LIMIT_ON_ERROR", "opne", "'local', 'open' or 'closed'"),
         ("RATE_LIMIT_TIMEOUT", 0, "a number of seconds above 0"),
-        ("RATE_LIMIT_TIMEOUT", float("nan"), "a number of seconds above 0"),
+        ("RATE_LIMIT_TIMEOUT", float("nan"), "a number of seconds above 0, at most 86400"),
+        ("RATE_LIMIT_TIMEOUT", 1e300, "a number of seconds above 0, at most 86400"),
         ("RATE_LIMIT_HEADERS", True, "'draft', 'legacy' or None"),
         ("RATE_LIMIT_DENY_CACHE_SIZE", -1, "a number of entries, or 0 for none"),
         ("TRUSTED_PROXIES", "10.0.0.0/8", "a list of networks and addresses"),
@@ -129,6 +129,7 @@ def test_every_setting_is_looked_at_and_may_keep_its_default():
 def test_good_values_are_good():
     assert found(TRUSTED_PROXIES=["unix", "10.1.2.3", "2001:db8::/32"], LOCK_WAIT=0) == []
     assert found(LOCK_WAIT=FOREVER, LOCK_TTL=timedelta(minutes=1)) == []
+    assert found(RATE_LIMIT_TIMEOUT=timedelta(milliseconds=100)) == []
 
 
 # Caches
@@ -475,13 +476,52 @@ def test_e023_a_wrong_value_in_a_limit(word, value, expected):
         ("api", {"BURST": 5}, "burst belongs to algorithm='token_bucket'"),
         ("api", {"RATE": ["5/m", "6/m"]}, "REDIS_ATOMIC['RATE_LIMITS']['api']: "),
         ("api", {"RATE": "9999999/m"}, "use algorithm='token_bucket'"),
-        ("5/m", {}, "REDIS_ATOMIC['RATE_LIMITS']['5/m']: "),
     ],
 )
 def test_e023_values_that_make_no_limit_together(name, entry, message):
     ((number, said, hint),) = found(RATE_LIMITS={name: {"RATE": "5/m", **entry}})
     assert (number, hint) == ("E023", "Correct this entry.")
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "Limit: name must be a text that is not empty, not ''."),
+        (5, "Limit: name must be a text that is not empty, not 5."),
+        ("5/m", "The name of a limit is a letter, then letters, digits, "),
+    ],
+)
+def test_e023_a_name_that_is_none_is_told_once(name, message):
+    ((number, said, hint),) = found(RATE_LIMITS={name: {"RATE": "5/m"}})
+    assert (number, hint) == ("E023", "Correct the name of this entry.")
+    assert said.startswith(f"REDIS_ATOMIC['RATE_LIMITS'][{name!r}]: {message}")
+
+
+def test_e023_names_the_entry_that_is_no_dict():
+    assert found(RATE_LIMITS={"api": {"RATE": "5/m"}, "login": "5/m"}) == [
+        (
+            "E023",
+            "REDIS_ATOMIC['RATE_LIMITS']['login'] cannot be '5/m'.",
+            "Give it a dict, such as {'RATE': '5/m'}.",
+        )
+    ]
+
+
+@pytest.mark.parametrize("huge", [10**400, 10**5000], ids=["long", "too long for Python"])
+def test_huge_values_are_not_printed_whole(huge):
+    said = [
+        *found(IPV6_PREFIX=huge),
+        *found(TRUSTED_PROXIES=[huge]),
+        *found(RATE_LIMITS=huge),
+        *found(RATE_LIMITS={"api": huge}),
+        *limit(RATE=huge),
+        *limit(COST=huge),
+        *limit(PATH=huge),
+        *limit(BURST=huge, ALGORITHM="token_bucket"),
+    ]
+    assert len(said) == 8
+    assert max(len(message) for _, message, _ in said) < 250
 
 
 def test_good_limits_are_good():

@@ -382,3 +382,10 @@ def test_a_megabyte_is_a_client_of_its_own_and_short():
 def test_different_values_are_different_clients(one, other):
     keys = [who(get(), lambda request, text=text: text) for text in (one, other)]
     assert (keys[0] == keys[1]) == (one == other)
+
+
+@pytest.mark.parametrize("bits", [500, 0, "64", None, True])
+def test_a_wrong_ipv6_prefix_is_named(settings, bits):
+    settings.REDIS_ATOMIC = {"IPV6_PREFIX": bits}
+    with pytest.raises(ImproperlyConfigured, match=r"IPV6_PREFIX'\] must be a number of bits"):
+        subscriber(parse_address("2001:db8::1"))

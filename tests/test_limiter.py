@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -573,3 +574,15 @@ def test_a_real_cluster_is_asked_slot_by_slot(asynchronous):
                 assert [s.remaining for s in call("peek", asked).limits] == [4, 1, 8]
                 call("reset", asked)
                 assert [s.remaining for s in call("peek", asked).limits] == [5, 2, 9]
+
+
+@pytest.mark.parametrize("timeout", ["x", 0, True, None, 1e300, 10**400, float("nan")])
+async def test_a_wrong_timeout_is_named_when_a_limit_is_used(timeout):
+    told = r"REDIS_ATOMIC\['RATE_LIMIT_TIMEOUT'\] must be a number of seconds"
+    with override_settings(REDIS_ATOMIC={"RATE_LIMIT_TIMEOUT": timeout}):
+        with pytest.raises(ImproperlyConfigured, match=told):
+            RateLimiter("5/m").hit("user:7")
+        with pytest.raises(ImproperlyConfigured, match=told):
+            await RateLimiter("5/m").ahit("user:7")
+    with override_settings(REDIS_ATOMIC={"RATE_LIMIT_TIMEOUT": timedelta(seconds=20)}):
+        assert RateLimiter("5/m").hit("user:7").degraded is False

@@ -10,12 +10,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ..conf import conf
-from ..ratelimit.limit import KEY, Limit
+from ..ratelimit.limit import KEY, MAX_EXACT, Limit, check_name
 from ..ratelimit.named import limits_named
 from ..ratelimit.networks import as_networks
 from ..ratelimit.rate import Rate
 from ..scripting.spelling import did_you_mean
-from .problem import Problem, check
+from .problem import Problem, check, shown
 from .settings import Fits
 
 
@@ -69,7 +69,7 @@ def _fault_of_rate(rate: object) -> str | None:
     if callable(rate) or _is_imported(rate):
         return None
     if not isinstance(rate, str):
-        return f"{rate!r} is not a rate."
+        return f"{shown(rate)} is not a rate."
     try:
         Rate.parse(rate)
     except ValueError as error:
@@ -80,13 +80,33 @@ def _fault_of_rate(rate: object) -> str | None:
 @check("E023")
 def wrong_value() -> Iterator[Problem]:
     """An entry of RATE_LIMITS has a value that it cannot have."""
-    for name, entry in entries():
-        problems = [
-            Problem(f"{place(name, word)} cannot be {entry[word]!r}.", f"Give it {expected}.")
-            for word, (fits, expected) in EXPECTED.items()
-            if word in entry and not fits(entry[word])
-        ]
-        yield from problems or _what_the_limit_says(name, entry)
+    limits: object = conf.RATE_LIMITS
+    for name, entry in limits.items() if isinstance(limits, Mapping) else ():
+        if fault := _fault_of_name(name):
+            yield Problem(f"{place(name)}: {fault}", "Correct the name of this entry.")
+        elif not isinstance(entry, Mapping):
+            yield Problem(
+                f"{place(name)} cannot be {shown(entry)}.",
+                "Give it a dict, such as {'RATE': '5/m'}.",
+            )
+        else:
+            yield from list(_wrong_values(name, entry)) or _what_the_limit_says(name, entry)
+
+
+def _fault_of_name(name: Any) -> str | None:
+    try:
+        check_name(name)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _wrong_values(name: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    for word, (fits, expected) in EXPECTED.items():
+        if word in entry and not fits(entry[word]):
+            yield Problem(
+                f"{place(name, word)} cannot be {shown(entry[word])}.", f"Give it {expected}."
+            )
 
 
 def _what_the_limit_says(name: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
@@ -158,7 +178,10 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
         lambda value: value in ("sliding_window", "token_bucket"),
         "'sliding_window' or 'token_bucket'",
     ),
-    "BURST": (lambda value: value is None or _is_count(value), "a number of units, 1 or more"),
+    "BURST": (
+        lambda value: value is None or (_is_count(value) and value < MAX_EXACT),
+        "a number of units, 1 or more",
+    ),
     "COST": (
         lambda value: _is_count(value) or (value is not None and _is_callable(value)),
         f"a number of units, 1 or more, or {CALLABLE}",
@@ -186,7 +209,7 @@ def cost_above_the_rate() -> Iterator[Problem]:
             for limit in _limits_of(name):
                 if isinstance(limit.rate, Rate) and cost > limit.capacity(limit.rate):
                     yield Problem(
-                        f"{place(name, 'COST')} is {cost}, and {limit.rate} lets "
+                        f"{place(name, 'COST')} is {shown(cost)}, and {limit.rate} lets "
                         f"{limit.capacity(limit.rate)} pass at once: all requests are refused.",
                         "Give it a smaller COST or a larger RATE.",
                     )

@@ -18,6 +18,19 @@ class Problem(NamedTuple):
     hint: str
 
 
+#: So many characters of a value are shown.
+SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """The value as it is written, or its beginning: settings are not to be printed whole."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of thousands of digits
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
 Find = Callable[[], Iterator[Problem]]
 Check = Callable[..., list[checks.CheckMessage]]
 

@@ -10,11 +10,13 @@ from os import PathLike
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import Settings, user_settings
 from ..locks.options import FOREVER
+from ..ratelimit.transport import LONGEST_TIMEOUT, timeout_of
 from ..scripting.spelling import did_you_mean
-from .problem import Problem, check
+from .problem import Problem, check, shown
 
 
 @check("E001")
@@ -23,7 +25,7 @@ def not_a_mapping() -> Iterator[Problem]:
     value = getattr(settings, "REDIS_ATOMIC", None)
     if value is not None and not isinstance(value, Mapping):
         yield Problem(
-            f"REDIS_ATOMIC is not a dict, but {value!r}.",
+            f"REDIS_ATOMIC is not a dict, but {shown(value)}.",
             "Write REDIS_ATOMIC = {'CACHE_ALIAS': 'default'}.",
         )
 
@@ -46,7 +48,7 @@ def wrong_value() -> Iterator[Problem]:
             fits, expected = EXPECTED[name]
             if not fits(value):
                 yield Problem(
-                    f"REDIS_ATOMIC[{name!r}] cannot be {value!r}.", f"Give it {expected}."
+                    f"REDIS_ATOMIC[{name!r}] cannot be {shown(value)}.", f"Give it {expected}."
                 )
 
 
@@ -73,6 +75,13 @@ def _is_time(value: Any) -> bool:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     return number and 0 < seconds < math.inf
+
+
+def _is_timeout(value: Any) -> bool:
+    try:
+        return timeout_of(value) > 0
+    except ImproperlyConfigured:
+        return False
 
 
 def _is_patience(value: Any) -> bool:
@@ -122,13 +131,13 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
         "a dict of names and files, such as {'shop.reserve': BASE_DIR / 'lua/reserve.lua'}",
     ),
     "RATE_LIMITS": (
-        _mapping_of(lambda entry: isinstance(entry, Mapping)),
+        lambda value: isinstance(value, Mapping),  # another check looks at each
         "a dict of names and limits, such as {'login': {'RATE': '5/m'}}",
     ),
     "RATE_LIMIT_ENABLED": (_is_bool, "True or False"),
     "RATE_LIMIT_CACHE_ALIAS": (_is_text_or_none, ALIAS),
     "RATE_LIMIT_ON_ERROR": (_one_of("local", "open", "closed"), "'local', 'open' or 'closed'"),
-    "RATE_LIMIT_TIMEOUT": (_is_time, SECONDS),
+    "RATE_LIMIT_TIMEOUT": (_is_timeout, f"{SECONDS}, at most {LONGEST_TIMEOUT}"),
     "RATE_LIMIT_HEADERS": (_one_of("draft", "legacy", None), "'draft', 'legacy' or None"),
     "RATE_LIMIT_DENY_CACHE_SIZE": (_int_in(0), "a number of entries, or 0 for none"),
     "TRUSTED_PROXIES": (

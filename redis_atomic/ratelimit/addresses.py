@@ -84,7 +84,12 @@ def subscriber(address: Address) -> str:
     """
     if isinstance(address, IPv4Address):
         return str(address)
-    return str(IPv6Network((int(address), conf.IPV6_PREFIX), strict=False))
+    bits = conf.IPV6_PREFIX
+    if type(bits) is not int or not 1 <= bits <= 128:
+        raise ImproperlyConfigured(
+            "REDIS_ATOMIC['IPV6_PREFIX'] must be a number of bits from 1 to 128."
+        )
+    return str(IPv6Network((int(address), bits), strict=False))
 
 
 @lru_cache(maxsize=128)

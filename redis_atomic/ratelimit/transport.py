@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from ..client.connections import Client, client_for
@@ -19,6 +21,9 @@ from ..exceptions import IndeterminateResult, RedisAtomicError
 from ..scripting.script import Call
 
 T = TypeVar("T")
+
+#: A day, in seconds. What is much longer no socket can wait.
+LONGEST_TIMEOUT = 86_400
 
 #: A generator that yields calls, is sent their results or thrown why there is none, and
 #: returns a ``T``.
@@ -36,7 +41,19 @@ class Setup(NamedTuple):
 @cache
 def setup() -> Setup:
     alias = conf.RATE_LIMIT_CACHE_ALIAS or conf.CACHE_ALIAS
-    return Setup(conf.RATE_LIMIT_ENABLED, alias, conf.RATE_LIMIT_TIMEOUT)
+    return Setup(conf.RATE_LIMIT_ENABLED, alias, timeout_of(conf.RATE_LIMIT_TIMEOUT))
+
+
+def timeout_of(value: Any) -> float:
+    """Seconds, of a number or timedelta; ImproperlyConfigured where no call could wait so."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if is_number and 0 < seconds <= LONGEST_TIMEOUT:
+        return float(seconds)
+    raise ImproperlyConfigured(
+        "REDIS_ATOMIC['RATE_LIMIT_TIMEOUT'] must be a number of seconds above 0, at most "
+        f"{LONGEST_TIMEOUT}."
+    )
 
 
 def limits_client() -> Client:
