@@ -144,6 +144,8 @@ def _limited(view: View, rule: Rule) -> View:
             f"@rate_limit is for views, and {view.__name__} is a class: write "
             "@method_decorator(rate_limit('5/m'), name='dispatch') above it."
         )
+    if not callable(view):
+        raise TypeError(f"@rate_limit decorates a view, a callable of the request, not {view!r}.")
     rules: tuple[Rule, ...] = (rule,)
     beneath: _Limited | None = getattr(view, "_rate_limited", None)
     if beneath and beneath.owner() is view and beneath.rules[0].block == rule.block:

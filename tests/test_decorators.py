@@ -708,6 +708,12 @@ def test_a_bare_decorator_says_what_to_type():
             pass
 
 
+@pytest.mark.parametrize("view", [None, "x", 5])
+def test_what_is_no_view_is_not_decorated(view):
+    with pytest.raises(TypeError, match=rf"decorates a view.* not {view!r}\."):
+        rate_limit("5/m")(view)
+
+
 def test_a_class_says_what_to_type():
     with pytest.raises(TypeError, match=r"@method_decorator\(rate_limit\('5/m'\), name='dispatch'"):
 
