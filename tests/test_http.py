@@ -119,6 +119,19 @@ def test_both_fields_are_lists_of_rfc_9651_for_every_limit(entries):
         assert rest.keys() <= {"r", "t"}
 
 
+@given(st.lists(entries, min_size=1, max_size=5))
+def test_no_time_told_is_later_than_the_window(entries):
+    headers = fields(*entries)
+    policies, rests = parsed(headers["RateLimit-Policy"]), parsed(headers["RateLimit"])
+    assert all(rest.get("t", 0) <= policies[name]["w"] for name, rest in rests.items())
+
+
+def test_the_tick_of_a_window_is_not_told_as_a_second():
+    assert fields(entry(name="api", reset=60.000008))["RateLimit"] == '"api";r=3;t=60'
+    first = entry(name="api", remaining=0, retry=60.000008)
+    assert fields(first)["RateLimit"] == '"api";r=0;t=60'
+
+
 @given(st.lists(st.sampled_from(["a", "b", "a-per-m", "a-per-m-also", "a-also"]), max_size=8))
 def test_no_two_policies_have_one_name(names):
     given = [entry("5/m", name=name) for name in names]

@@ -100,9 +100,13 @@ def policy_names(entries: Sequence[Entry]) -> list[str]:
 
 def _policy(name: str, entry: Entry) -> str:
     """The quota and the time it is for: of a bucket, the time that fills it."""
+    return f'"{name}";q={entry.state.limit};w={_window(entry)}'
+
+
+def _window(entry: Entry) -> int:
+    """Whole seconds, rounded up."""
     rate, quota = entry.charge.rate, entry.state.limit
-    seconds = -(-rate.window * quota // (rate.amount * SECOND))
-    return f'"{name}";q={quota};w={max(1, seconds)}'
+    return max(1, -(-rate.window * quota // (rate.amount * SECOND)))
 
 
 def _quota(name: str, entry: Entry, *, refused: bool) -> str:
@@ -110,13 +114,15 @@ def _quota(name: str, entry: Entry, *, refused: bool) -> str:
     What is left, and the time until more is.
 
     That time should not be later than Retry-After, so in a refusal only the
-    limits that refuse tell it.
+    limits that refuse tell it. Nor is it ever later than the window: a unit may
+    count for a tick more than that, which rounding up would make a whole second.
     """
     state = entry.state
     field = f'"{name}";r={state.remaining}'
-    if entry.refuses:
-        return f"{field};t={math.ceil(state.retry_after or state.reset_after)}"
-    return field if refused else f"{field};t={math.ceil(state.reset_after)}"
+    if refused and not entry.refuses:
+        return field
+    seconds = (state.retry_after if entry.refuses else None) or state.reset_after
+    return f"{field};t={min(math.ceil(seconds), _window(entry))}"
 
 
 def refusal(
