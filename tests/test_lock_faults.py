@@ -18,9 +18,12 @@ from contextlib import contextmanager
 import pytest
 import redis
 
+from redis_atomic.client.connections import client_for
 from redis_atomic.exceptions import LockBusy, LockError, LockLost, LockUnavailable
+from redis_atomic.locks import returning
 from redis_atomic.locks.lock import redis_lock
 from redis_atomic.locks.protocol import GRANT, SLICE
+from redis_atomic.locks.waiting import LAST_ANSWER
 from redis_atomic.testing import EmbeddedServer, embedded_server, lost_reply_proxy
 
 LOCK, FENCE = "tests:lock:{a}", "tests:lock:{a}:fence"
@@ -115,6 +118,11 @@ def left_behind(look):
     return [key for key in keys if look.type(key) != b"string" or b":wake:" not in key]
 
 
+def all_returned():
+    """Whether the background has nothing left to give back to this server."""
+    return client_for("default", "locks") not in returning.in_background._unreturned
+
+
 # The server
 
 
@@ -173,6 +181,63 @@ def test_f2_a_server_that_was_paused_leaves_no_orphan(server, use, look, pause):
             lease = acquiring.result()
             assert look.get(LOCK).endswith(lease.token.encode())
             lease.release()
+    assert left_behind(look) == []
+
+
+def test_f2_a_server_that_stands_still_costs_no_more_than_the_wait(server, use, look):
+    use(server.tcp_url)
+    with redis_lock("a"):
+        pass
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(LockUnavailable, match=r"within 0\.5\d s.* for up to 30 s"):
+        redis_lock("a", ttl=30, wait=0.5).acquire()
+    assert elapsed(began) < 0.5 + ROOM
+    server.resume()
+    until(all_returned)
+    assert left_behind(look) == [], "it was granted in the meantime, and is given back"
+
+
+async def test_f2_on_asyncio(server, use, look):
+    use(server.tcp_url)
+    async with redis_lock("a"):
+        pass
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(LockUnavailable, match="for up to 30 s"):
+        await redis_lock("a", ttl=30, wait=0.5).aacquire()
+    assert elapsed(began) < 0.5 + ROOM
+    server.resume()
+    until(all_returned)
+    assert left_behind(look) == []
+
+
+def test_f2_a_release_that_had_no_answer_is_made_up_for(server, use, look):
+    use(server.tcp_url)
+    lease = redis_lock("a", ttl=30).acquire()
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(LockUnavailable, match="in the background"):
+        lease.release()
+    assert elapsed(began) < returning.TIME + ROOM
+    server.resume()
+    until(all_returned)
+    assert left_behind(look) == []
+
+
+def test_f2_a_waiter_of_a_server_that_stands_still_gives_up_in_time(server, use, look):
+    use(server.tcp_url)
+    with ThreadPoolExecutor(1) as threads, redis_lock("a", max_hold=60) as lease:
+        waiting = threads.submit(redis_lock("a", wait=1).acquire)
+        until(lambda: look.llen(f"{LOCK}:queue") == 1)
+        began = time.monotonic()
+        server.pause()
+        assert isinstance(waiting.exception(20), LockUnavailable)
+        assert elapsed(began) < 1 + 2 * LAST_ANSWER + ROOM
+        server.resume()
+        until(all_returned)
+        assert not look.exists(f"{LOCK}:queue")
+        lease.check()
     assert left_behind(look) == []
 
 

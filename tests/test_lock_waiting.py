@@ -17,12 +17,13 @@ from redis_atomic.exceptions import (
     RedisAtomicError,
     ReplyError,
 )
+from redis_atomic.locks import returning
 from redis_atomic.locks import steps as steps_module
-from redis_atomic.locks import waiting
 from redis_atomic.locks.lock import redis_lock
 from redis_atomic.locks.protocol import BUSY, GRANT, HELD, SLICE, Answer, Keys, Terms, Ticket
+from redis_atomic.locks.returning import finish
 from redis_atomic.locks.steps import Ask, Listen, Sleep, adrive, drive, to_the_end
-from redis_atomic.locks.waiting import Attempt, finish
+from redis_atomic.locks.waiting import Attempt
 
 LOST = IndeterminateResult("the reply was lost")
 REFUSED = NotExecuted("nobody there")
@@ -267,7 +268,15 @@ def test_a_fair_waiter_queues_from_the_start(clock):
 # Giving back
 
 
-def test_giving_back_is_tried_a_few_times(clock):
+@pytest.fixture
+def left(monkeypatch):
+    """What is left to the background, which does not begin."""
+    left = []
+    monkeypatch.setattr(returning.in_background, "add", lambda client, each: left.append(each))
+    return left
+
+
+def test_giving_back_is_tried_a_few_times(clock, left):
     ticket = Ticket(Keys("a"), Terms(), "me", trace=True)
     steps, asked = finish(ticket, client_for("default"), 10), 0
 
@@ -281,16 +290,18 @@ def test_giving_back_is_tried_a_few_times(clock):
     with pytest.raises(StopIteration) as stop:
         all_lost()
     assert stop.value.value == (None, True)
-    assert asked == waiting.FINISH_TRIES
+    assert asked == returning.TRIES
+    assert [each.ticket for each in left] == [ticket]
 
 
-def test_giving_back_ends_in_time(clock):
+def test_giving_back_ends_in_time(clock, left):
     ticket = Ticket(Keys("a"), Terms(), "me")
     steps = finish(ticket, client_for("default"), 10)
     next(steps)
-    clock.now += waiting.FINISH_TIME
+    clock.now += returning.TIME
     with pytest.raises(StopIteration):
         steps.throw(LOST)
+    assert left[0].until >= clock.now + 10
 
 
 # The drivers
@@ -388,13 +399,13 @@ def test_more_waiters_than_connections_poll_and_all_are_served(monkeypatch, serv
 async def test_where_all_connections_are_taken_listening_fails_at_once(monkeypatch):
     monkeypatch.setattr(steps_module, "_seats", threading.BoundedSemaphore(1))
     ticket = Ticket(Keys("a"), Terms(), "me")
-    listen = Listen(client_for("default"), ticket.listen(5))
+    listen = Listen(client_for("default"), ticket.listen(5), 6)
     with steps_module._a_seat():
         with pytest.raises(NotExecuted, match="taken"):
             listen.perform()
         with pytest.raises(NotExecuted, match="taken"):
             await listen.aperform()
-    assert Listen(client_for("default"), ticket.listen(0.01)).perform() is None
+    assert Listen(client_for("default"), ticket.listen(0.01), 5).perform() is None
 
 
 def test_waiters_are_served_in_order_of_arrival(server_client):

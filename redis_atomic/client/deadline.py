@@ -7,12 +7,18 @@ many times over. Under a deadline each read gets what is left.
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Awaitable
 from functools import cache
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..exceptions import IndeterminateResult
+
+T = TypeVar("T")
 
 
 class _Deadline(threading.local):
@@ -27,12 +33,22 @@ class within:  # noqa: N801 - reads as a statement, as contextlib's own do
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._outer: float | None = None
 
     def __enter__(self) -> None:
-        _deadline.at = monotonic() + self._seconds
+        self._outer, _deadline.at = _deadline.at, monotonic() + self._seconds
 
     def __exit__(self, *exc_info: object) -> None:
-        _deadline.at = None
+        _deadline.at = self._outer  # a finalizer may have interrupted another's block
+
+
+async def awaited_within(seconds: float, awaitable: Awaitable[T]) -> T:
+    """What it returns; IndeterminateResult if that takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await awaitable
+    except TimeoutError as error:
+        raise IndeterminateResult(f"Redis did not answer within {seconds:.2f} s.") from error
 
 
 @cache
@@ -43,12 +59,36 @@ def punctual(connection_class: type) -> type:
 
 class _Punctual:
     _sock: Any
+    socket_timeout: float
+    socket_connect_timeout: float
+
+    def _connect(self) -> Any:
+        if _deadline.at is None:
+            return super()._connect()  # type: ignore[misc]
+        configured = self.socket_connect_timeout
+        self.socket_connect_timeout = min(configured, _time_left(_deadline.at))
+        try:
+            return super()._connect()  # type: ignore[misc]
+        finally:
+            self.socket_connect_timeout = configured
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        if _deadline.at is not None and self._sock is not None:
-            left = _deadline.at - monotonic()
-            if left <= 0:
-                self.disconnect()  # type: ignore[attr-defined]
-                raise RedisTimeoutError("No time is left to wait for the reply.")
-            self._sock.settimeout(left)
-        return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        if _deadline.at is None or self._sock is None:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        try:
+            self._sock.settimeout(min(self.socket_timeout, _time_left(_deadline.at)))
+        except RedisTimeoutError:
+            self.disconnect()  # type: ignore[attr-defined]
+            raise
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            if self._sock is not None:
+                self._sock.settimeout(self.socket_timeout)
+
+
+def _time_left(end: float) -> float:
+    left = end - monotonic()
+    if left <= 0:
+        raise RedisTimeoutError("No time is left to wait for the reply.")
+    return left

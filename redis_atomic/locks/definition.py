@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from ..client.connections import Client, client_for
 from ..client.execution import arun, run
-from ..exceptions import AlreadyHeld, LockBusy
+from ..exceptions import AlreadyHeld, LockBusy, LockUnavailable
 from ..signals import lock_acquired, lock_busy
 from . import keeper, protocol
 from .decorating import decorate
@@ -22,6 +22,7 @@ from .options import (
 )
 from .policies import OnBusy, OnError
 from .protocol import Holder, Keys, LockInfo, Terms, Ticket, keys_of, terms_of
+from .returning import HOPELESS
 from .section import Section, section_of
 from .steps import Announce, Steps, adrive, drive, to_the_end
 from .transactions import Hold, in_transaction
@@ -288,6 +289,13 @@ def _acquire(lease: Lease, attempt: Attempt) -> Steps[None]:
         yield from lease.abandon()
         yield Announce(lock_busy, Lease, {"name": lease.name, "waited": attempt.waited})
         raise
+    except LockUnavailable as error:
+        if (yield from lease.abandon(HOPELESS)):
+            raise
+        raise LockUnavailable(
+            f"{error} What was sent may still be executed, and hold the lock for up to "
+            f"{lease.ttl:g} s; it is given back in the background as soon as Redis answers."
+        ) from error.__cause__
     lease.note_grant(grant, attempt.waited)
     if lock_acquired.receivers:
         told = {"name": lease.name, "lease": lease, "waited": lease.waited}

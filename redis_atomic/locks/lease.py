@@ -31,9 +31,10 @@ from ..signals import lock_lost, lock_released
 from .loss import Loss
 from .options import Seconds, seconds
 from .protocol import Keys, Ticket, ttl_for, valid_for
+from .returning import TIME, finish
 from .steps import Announce, Ask, Notify, Sleep, Steps, adrive, drive
 from .transactions import Hold
-from .waiting import Grant, finish
+from .waiting import LAST_ANSWER, Grant
 
 logger = logging.getLogger("redis_atomic.locks")
 
@@ -165,7 +166,12 @@ class Lease:
         while True:
             sent = time.monotonic()
             try:
-                extended = yield Ask(self.client, self.renewal(ttl), self.ticket)
+                extended = yield Ask(
+                    self.client,
+                    self.renewal(ttl),
+                    self.ticket,
+                    seconds=max(end - sent, LAST_ANSWER),
+                )
             except (NotExecuted, IndeterminateResult) as error:
                 if time.monotonic() >= end:
                     self.check()
@@ -237,7 +243,8 @@ class Lease:
 
         A lock acquired in a transaction is given back when that has ended.
         Raises LockLost if it was lost before, LockNotOwned if it was given back
-        already, LockUnavailable if nobody answered (it then ends with its TTL).
+        already, LockUnavailable if nobody answered (it is then tried again in the
+        background, and ends at the latest with its TTL).
         In a forked child it does nothing but warn: the lock is the parent's.
         """
         drive(self.leave())
@@ -282,7 +289,8 @@ class Lease:
         if freed is None:
             raise LockUnavailable(
                 f"Redis did not confirm the release of the lock {self.name!r}. "
-                f"It ends by itself, within {max(self.ttl, deadline - time.monotonic()):.1f} s."
+                "It is tried again in the background; should that fail, too, the lock ends by "
+                f"itself within {max(self.ttl, deadline - time.monotonic()):.1f} s."
             )
 
     def end(self, how: str) -> None:
@@ -291,11 +299,14 @@ class Lease:
         self.lost.is_set()
         self.lost.close()
 
-    def abandon(self) -> Steps[None]:
-        """After an acquire that came to nothing: leave no trace of it."""
+    def abandon(self, patience: float = TIME) -> Steps[bool]:
+        """After an acquire that came to nothing: leave no trace of it; whether that was done."""
         self.end("given up")
-        if self.ticket.trace:
-            yield from finish(self.ticket, self.client, self.ttl)
+        if not self.ticket.trace:
+            return True
+        finished = yield from finish(self.ticket, self.client, self.ttl, patience)
+        self.ticket.trace = False  # or else it is the background's
+        return finished.freed is not None
 
     def tell_loss(self) -> Steps[None]:
         """Tell everybody who wants to know, once."""

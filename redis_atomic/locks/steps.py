@@ -23,6 +23,7 @@ from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.dispatch import Signal
 
 from ..client.connections import Client
+from ..client.deadline import awaited_within, within
 from ..client.execution import arun, run
 from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.script import Call
@@ -100,14 +101,19 @@ async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(slots=True)
 class Ask:
-    """Send a call about a ticket, and note on the ticket what became of it."""
+    """
+    Send a call about a ticket, and note on the ticket what became of it.
+
+    An answer that takes more than ``seconds`` is a lost one.
+    """
 
     client: Client
     call: Call[Any]
     ticket: Ticket
+    seconds: float
 
     def perform(self) -> Any:
-        with _Noted(self.ticket):
+        with _Noted(self.ticket), within(self.seconds):
             return run(self.client, self.call)
 
     async def aperform(self) -> Any:
@@ -115,7 +121,7 @@ class Ask:
 
     async def _ask(self) -> Any:
         with _Noted(self.ticket):
-            return await arun(self.client, self.call)
+            return await awaited_within(self.seconds, arun(self.client, self.call))
 
 
 class _Noted:
@@ -144,18 +150,23 @@ class _Noted:
 
 @dataclass(slots=True)
 class Listen:
-    """Sleep on a connection until woken; NotExecuted where no connection is to be had."""
+    """
+    Sleep on a connection until woken, or for ``seconds`` when the server says nothing.
+
+    NotExecuted where no connection is to be had.
+    """
 
     client: Client
     call: Call[Any]
+    seconds: float
 
     def perform(self) -> Any:
-        with _a_seat():
+        with _a_seat(), within(self.seconds):
             return run(self.client, self.call)
 
     async def aperform(self) -> Any:
         with _a_seat():
-            return await arun(self.client, self.call)
+            return await awaited_within(self.seconds, arun(self.client, self.call))
 
 
 _seats = threading.BoundedSemaphore(LISTENERS)

@@ -7,7 +7,6 @@ that was granted by the lost reply is found, and never a second one is taken.
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import time
@@ -25,8 +24,6 @@ from ..exceptions import (
 from .protocol import BUSY, GRANT, HELD, Answer, Ticket, valid_for
 from .steps import LISTENERS, Ask, Listen, Sleep, Step, Steps
 
-logger = logging.getLogger("redis_atomic.locks")
-
 #: No answer of Redis is waited for longer than this (seconds), whatever the alias allows.
 TIMEOUT = 5.0
 
@@ -34,8 +31,8 @@ TIMEOUT = 5.0
 POLL = (0.002, 0.050)
 TROUBLE = (0.010, 0.100)
 
-#: A lost token is given back so often, and not later than this (seconds); then its TTLs do it.
-FINISH_TRIES, FINISH_TIME = 4, 2.0
+#: When the time to wait is over, a last answer may still take so long (seconds).
+LAST_ANSWER = 0.5
 
 
 class Grant(NamedTuple):
@@ -92,7 +89,7 @@ class Attempt:
             try:
                 # The same token each time: a slot granted by a lost reply is found again.
                 call = self.ticket.acquire(self.ttl, queueing=self.queueing)
-                answer = yield Ask(self.client, call, self.ticket)
+                answer = yield Ask(self.client, call, self.ticket, self._time_for_an_answer())
             except (NotExecuted, IndeterminateResult) as error:
                 yield self._after(error)
                 continue
@@ -139,7 +136,7 @@ class Attempt:
         )
         try:
             # Only saves time: woken or not, even after an error, it is the answer that counts.
-            yield Listen(waits, self.ticket.listen(seconds))
+            yield Listen(waits, self.ticket.listen(seconds), seconds + LAST_ANSWER)
         except RedisAtomicError as error:
             self.deaf = True
             if not isinstance(error, IndeterminateResult):
@@ -161,9 +158,19 @@ class Attempt:
     def _patience(self) -> float:
         if math.isinf(self.wait):  # waiting for ever is for a busy lock, not for a dead server
             return (self.troubled or 0) + max(self.ttl, 1.0)
-        if self.wait == 0 and self.ticket.doubt:  # one try, but an answer to it would be good
-            return self.began + min(1.0, self.ttl / 2)
+        if self.wait == 0 and self.ticket.doubt:
+            return self.began + self._one_try
         return self.began + self.wait
+
+    @property
+    def _one_try(self) -> float:
+        """One try, but an answer to it would be good."""
+        return min(1.0, self.ttl / 2)
+
+    def _time_for_an_answer(self) -> float:
+        """Seconds: what is left of ``wait``, and after it a moment for the answer that counts."""
+        left = self.began + (self.wait or self._one_try) - time.monotonic()
+        return min(max(left, LAST_ANSWER), TIMEOUT)
 
     def _unavailable(self, error: RedisAtomicError) -> LockUnavailable:
         return LockUnavailable(
@@ -174,39 +181,3 @@ class Attempt:
     @property
     def _name(self) -> str:
         return self.ticket.keys.name
-
-
-class Finished(NamedTuple):
-    """
-    What became of giving back: ``freed`` a slot, or None if nobody answered.
-
-    ``repeated``: an earlier try had no answer, so it may be that one that freed it.
-    """
-
-    freed: bool | None
-    repeated: bool
-
-
-def finish(ticket: Ticket, client: Client, ttl: float) -> Steps[Finished]:
-    """
-    Give back what the ticket has.
-
-    From here on the token is dead; nothing else may ever be sent with it.
-    """
-    end = time.monotonic() + FINISH_TIME
-    repeated = False
-    for _ in range(FINISH_TRIES):
-        try:
-            freed: bool = yield Ask(client, ticket.finish(ttl), ticket)
-        except (NotExecuted, IndeterminateResult) as error:
-            repeated |= isinstance(error, IndeterminateResult)
-            if time.monotonic() >= end:
-                break
-            yield Sleep(random.uniform(*TROUBLE))
-        except RedisAtomicError:
-            logger.exception("The lock %r could not be given back", ticket.keys.name)
-            break
-        else:
-            ticket.trace = False
-            return Finished(freed, repeated)
-    return Finished(None, repeated)
