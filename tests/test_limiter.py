@@ -17,13 +17,14 @@ from django.test import override_settings
 from redis_atomic import Limit, RateLimiter
 from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
-from redis_atomic.exceptions import CrossSlot, WrongType
+from redis_atomic.exceptions import CrossSlot, NotExecuted, WrongType
 from redis_atomic.ratelimit import limiter
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.limit import Charge
 from redis_atomic.ratelimit.limiter import adecide, decide, peek, refund, reset
 from redis_atomic.ratelimit.protocol import ask, tag_of
 from redis_atomic.ratelimit.rate import Rate
+from redis_atomic.scripting.builtin import builtin
 from redis_atomic.testing.topology import embedded_cluster
 from tests import settings as test_settings
 
@@ -32,8 +33,9 @@ BOTH = pytest.mark.parametrize("options", [{}, BUCKET], ids=["window", "bucket"]
 
 
 @pytest.fixture(autouse=True)
-def _no_old_refusals():
+def _nothing_remembered():
     deny_cache.clear()
+    limiter.breaker.renew()
 
 
 def charges(*limits, identity="user:7", cost=1, scope="view"):
@@ -514,14 +516,16 @@ def test_a_bad_timeout_is_named(timeout):
 # -- On a cluster, identities lie in different slots
 
 
-def walk_as_on_a_cluster(steps):
-    """Drive a decision against the server, refusing calls as a cluster would."""
+def walk_as_on_a_cluster(steps, lost=lambda call: False):
+    """Drive a decision against the server, refusing calls as a cluster would; some get lost."""
     client = client_for("default")
     try:
         call = next(steps)
         while True:
             if len({tag_of(key) for key in call.keys}) > 1:
                 call = steps.throw(CrossSlot("two slots"))
+            elif lost(call):
+                call = steps.throw(NotExecuted("the slot's server is away"))
             else:
                 call = steps.send(run(client, call))
     except StopIteration as stop:
@@ -586,3 +590,57 @@ async def test_a_wrong_timeout_is_named_when_a_limit_is_used(timeout):
             await RateLimiter("5/m").ahit("user:7")
     with override_settings(REDIS_ATOMIC={"RATE_LIMIT_TIMEOUT": timedelta(seconds=20)}):
         assert RateLimiter("5/m").hit("user:7").degraded is False
+
+
+def in_two_slots():
+    return [*charges("5/h", identity="user:7"), *charges("1/h", identity="ip:192.0.2.1")]
+
+
+def slot_of(charge):
+    return tag_of(*limiter._keys([charge]))
+
+
+def test_a_refusal_stands_when_what_was_granted_cant_be_given_back():
+    asked = in_two_slots()
+    assert walk_as_on_a_cluster(limiter._decide(asked))
+    decision = walk_as_on_a_cluster(
+        limiter._decide(asked), lost=lambda call: call.command is builtin("rate_limit_refund")
+    )
+    assert not decision
+    assert not decision.degraded
+    assert [state.remaining for state in decision.limits] == [3, 0]  # it stays charged
+    seen = walk_as_on_a_cluster(limiter._peek(asked))
+    assert [state.remaining for state in seen.limits] == [3, 0]
+
+
+def test_a_refusal_stands_when_a_later_slot_does_not_answer():
+    asked = [*in_two_slots(), *charges("9/h", identity="user:8")]
+    assert walk_as_on_a_cluster(limiter._decide(asked))
+    decision = walk_as_on_a_cluster(
+        limiter._decide(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[2])
+    )
+    assert not decision
+    assert not decision.degraded
+    assert decision.retry_after > 3000
+    seen = walk_as_on_a_cluster(limiter._peek(asked))
+    assert [state.remaining for state in seen.limits] == [4, 0, 8]
+
+
+def test_what_one_slot_granted_is_given_back_when_another_does_not_answer():
+    asked = in_two_slots()
+    decision = walk_as_on_a_cluster(
+        limiter._decide(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[1])
+    )
+    assert decision.degraded
+    seen = walk_as_on_a_cluster(limiter._peek(asked))
+    assert [state.remaining for state in seen.limits] == [5, 1]
+
+
+def test_a_refund_reaches_the_slots_that_answer():
+    asked = in_two_slots()
+    decision = walk_as_on_a_cluster(limiter._decide(asked))
+    walk_as_on_a_cluster(
+        limiter._refund(decision, None), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[0])
+    )
+    seen = walk_as_on_a_cluster(limiter._peek(asked))
+    assert [state.remaining for state in seen.limits] == [4, 1]

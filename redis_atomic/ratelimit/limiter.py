@@ -31,6 +31,9 @@ def decide(charges: Sequence[Charge]) -> Decision:
     """
     Charge all of these or none, and say which it was.
 
+    On a cluster different identities are asked one after another; what an error
+    keeps from being given back stays charged, so that it errs to the strict side.
+
     Never raises because of Redis: while it does not answer, the Decision is
     ``degraded``. ValueError if there are no charges, or two with one count.
     """
@@ -134,26 +137,58 @@ def _ask_each_identity(
     charges: Sequence[Charge], keys: Sequence[PrefixedKey], *, peek: bool
 ) -> Steps[Answer]:
     """
-    Ask slot by slot, in order; when one refuses, give back what the others granted.
+    Ask slot by slot, in order; when one refuses or fails, give back what the others granted.
 
     So it is never above a limit, but for a moment others may be refused what is
-    then given back.
+    then given back. A refusal stands, whatever fails after it: a limit that was
+    not asked then is told as untouched.
     """
-    states: dict[int, State] = {}
+    states = [State(charge.capacity, 0, 0) for charge in charges]
     granted: list[int] = []
     refused = False
-    for group in _groups_by_slot(keys):
-        asked = [charges[i] for i in group]
-        answer: Answer = yield ask(asked, [keys[i] for i in group], peek=peek or refused)
-        states.update(zip(group, answer.states, strict=True))
-        refused = refused or not answer.allowed
-        if not refused and not peek:
-            granted += [i for i in group if is_charged(charges[i], states[i])]
+    try:
+        for group in _groups_by_slot(keys):
+            asked = [charges[i] for i in group]
+            answer: Answer = yield ask(asked, [keys[i] for i in group], peek=peek or refused)
+            for i, state in zip(group, answer.states, strict=True):
+                states[i] = state
+            refused = refused or not answer.allowed
+            if not refused and not peek:
+                granted += [i for i in group if is_charged(charges[i], states[i])]
+    except RedisAtomicError as error:
+        if not refused:
+            yield from _undo(granted, charges, keys, states)
+            raise
+        _failed(error)
     if refused:
-        for i in granted:
-            yield take_back([(charges[i], states[i].end)], [keys[i]])
-            states[i] = states[i]._replace(remaining=states[i].remaining + charges[i].cost)
-    return Answer(not refused, [states[i] for i in range(len(charges))])
+        yield from _undo(granted, charges, keys, states)
+    return Answer(not refused, states)
+
+
+def _undo(
+    granted: Sequence[int],
+    charges: Sequence[Charge],
+    keys: Sequence[PrefixedKey],
+    states: list[State],
+) -> Steps[None]:
+    """Give these charges back; the states tell where that succeeded."""
+    owed = [(charges[i], states[i].end) for i in granted]
+    for n in (yield from _give_back(owed, [keys[i] for i in granted])):
+        i = granted[n]
+        states[i] = states[i]._replace(remaining=states[i].remaining + charges[i].cost)
+
+
+def _give_back(owed: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) -> Steps[list[int]]:
+    """Give charges back, slot by slot; returns the indexes of those for which it succeeded."""
+    returned: list[int] = []
+    for group in _groups_by_slot(keys):
+        try:
+            yield take_back([owed[i] for i in group], [keys[i] for i in group])
+        except RedisAtomicError as error:
+            _failed(error)
+        else:
+            returned += group
+    return returned
 
 
 def _groups_by_slot(keys: Sequence[PrefixedKey]) -> list[list[int]]:
@@ -174,12 +209,7 @@ def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]
     if receipt is not None and receipt.degraded:
         local_limiter.take_back(owed)
     elif not breaker.open:
-        keys = _keys(returned)
-        try:
-            for group in _groups_by_slot(keys):
-                yield take_back([owed[i] for i in group], [keys[i] for i in group])
-        except RedisAtomicError as error:
-            _failed(error)
+        yield from _give_back(owed, _keys(returned))
 
 
 def _reset(charges: Sequence[Charge]) -> Steps[None]:
