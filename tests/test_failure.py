@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 import redis
-from django.test import override_settings
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
 
-from redis_atomic import RateLimiter
+from redis_atomic import Limit, RateLimiter, rate_limit
 from redis_atomic.exceptions import IndeterminateResult, NotExecuted
 from redis_atomic.ratelimit import failure, limiter
 from redis_atomic.ratelimit.deny_cache import deny_cache
@@ -102,6 +103,21 @@ def test_open_allows_and_closed_refuses(server):
         assert decision.degraded
         assert 0 < decision.retry_after < 10
         assert len(deny_cache) == 0
+
+
+def test_closed_refuses_nothing_for_limits_in_shadow_mode(server):
+    limiter = RateLimiter(Limit("5/h", key=None, name="trial", shadow=True))
+    view = rate_limit("5/h", shadow=True)(lambda request: HttpResponse("ok"))
+    server.kill()
+    with using(server.url, RATE_LIMIT_ON_ERROR="closed"):
+        for _ in range(2 * FAILURES):
+            decision = limiter.hit("user:7")
+            assert decision
+            assert decision.degraded
+            assert decision.shadowed
+            limiter.refund(decision)
+            assert view(RequestFactory().get("/")).status_code == 200
+        assert not RateLimiter(Limit("5/h", key=None, shadow=True), "9/d").hit("user:7")
 
 
 def test_local_refunds_what_was_counted_locally(server):

@@ -119,5 +119,6 @@ def degraded_decision(charges: Sequence[Charge], *, peek: bool = False) -> Decis
         answer = Answer(True, [State(charge.capacity, 0, 0) for charge in charges])
     else:
         wait = round(PAUSE * 1e6)
-        answer = Answer(False, [State(0, wait, wait) for charge in charges])
+        shadow = all(charge.limit.shadow for charge in charges)
+        answer = Answer(shadow, [State(0, wait, wait) for charge in charges])
     return decision_of(charges, answer, degraded=True)
