@@ -9,12 +9,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.test import override_settings
+from django.http import HttpResponse
+from django.test import RequestFactory, override_settings
 
-from redis_atomic import Limit, RateLimiter
+from redis_atomic import Limit, RateLimiter, rate_limit
 from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
 from redis_atomic.exceptions import CrossSlot, NotExecuted, WrongType
@@ -126,6 +128,18 @@ def test_a_bad_cost_is_named_before_anything_is_sent(cost, server_client):
 def test_a_bad_identity_is_named(identity):
     with pytest.raises(TypeError, match="identity"):
         RateLimiter("5/m", name="export").hit(identity)
+
+
+class Team:
+    def __call__(self, request):
+        return request.headers.get("Team")
+
+
+@pytest.mark.parametrize("key", [Team(), partial(Team.__call__, Team()), Team().__call__])
+def test_a_key_without_a_name_may_have_no_value(key):
+    view = rate_limit("2/h", key=key)(lambda request: HttpResponse("ok"))
+    requests = [RequestFactory().get("/") for _ in range(3)]
+    assert [view(request).status_code for request in requests] == [200, 200, 429]
 
 
 def test_two_charges_that_meet_on_one_key_are_refused_by_name():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from math import gcd
@@ -87,11 +87,16 @@ def _identity_parts(charge: Charge) -> list[str]:
         # A "user" limit that counts an anonymous visitor by IP address must not
         # share its count with an "ip" limit beside it.
         parts += [
-            key if isinstance(key, str) else f"{key.__module__}.{key.__qualname__}"
+            key if isinstance(key, str) else _name_of(key)
             for part, kind, key in zip(parts, charge.limit.kinds, keys, strict=True)
             if part.partition(":")[0] != kind
         ]
     return parts
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """The same in every process; an object that can be called goes by its class."""
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def _hashed(parts: Sequence[str], secret: bytes) -> str:
