@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import os
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -363,6 +365,53 @@ def test_a_receiver_that_raises_harms_nobody(server):
             assert all(limiter.degraded for limiter in [RateLimiter("5/h").hit("a")] * 5)
     finally:
         rate_limit_degraded.disconnect(receive)
+
+
+def test_a_receiver_that_hangs_does_not_keep_the_breaker_open(changes):
+    told, may_go_on = threading.Event(), threading.Event()
+
+    def receive(degraded, **kwargs):
+        if degraded:
+            told.set()
+            may_go_on.wait(30)
+
+    rate_limit_degraded.connect(receive)
+    try:
+        breaker = Breaker(lambda: None)
+        for _ in range(FAILURES):
+            breaker.failed(NotExecuted("away"))
+        assert told.wait(15)
+        until(lambda: not breaker.open)
+        assert changes == [True]  # the end is told after the beginning
+    finally:
+        may_go_on.set()
+        until(lambda: changes == [True, False])
+        rate_limit_degraded.disconnect(receive)
+
+
+def test_without_a_thread_to_close_it_the_breaker_stays_closed(monkeypatch, caplog):
+    """As a process at its limit of threads finds out."""
+    breaker = Breaker(lambda: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "_start_new_thread", refuse_to_start, raising=False)
+        patched.setattr(threading, "_start_joinable_thread", refuse_to_start, raising=False)
+        for _ in range(2 * FAILURES):
+            breaker.failed(NotExecuted("away"))
+            assert not breaker.open
+    assert "can't start new thread" in caplog.text
+    breaker.failed(NotExecuted("away"))
+    assert breaker.open
+    until(lambda: not breaker.open)
+
+
+def refuse_to_start(*args, **kwargs):
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_breaker_that_is_done_with_is_not_kept():
+    breaker = weakref.ref(Breaker(lambda: None))
+    gc.collect()
+    assert breaker() is None
 
 
 async def test_an_asynchronous_receiver_is_told_by_asynchronous_code(server):

@@ -10,7 +10,6 @@ seconds, so that no request is held up to find out.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -42,7 +41,6 @@ class Breaker:
         self._probe = probe
         self._lock = threading.Lock()
         self.renew()
-        os.register_at_fork(after_in_child=self._renew_after_fork)
 
     def renew(self) -> None:
         """Forget everything, as if Redis had always answered."""
@@ -51,25 +49,22 @@ class Breaker:
         self._last_failure = 0.0
         self._round = object()  # a thread that finds another one here has been forgotten
 
-    def _renew_after_fork(self) -> None:
+    def renew_after_fork(self) -> None:
+        """See renew(); of the parent's threads none came along."""
         self._lock = threading.Lock()
-        self.renew()  # the thread that probes has stayed with the parent
+        self.renew()
 
     def failed(self, error: RedisAtomicError) -> None:
         """Count a call that failed; the one that is too many opens the breaker."""
         with self._lock:
             self._failures += 1
             self._last_failure = monotonic()
-            if self.open or self._failures < FAILURES:
-                return
-            self.open = True
-            self._round = object()
-            threading.Thread(
-                target=self._stay_open,
-                args=(self._round, error),
-                name="redis_atomic.rate_limits",
-                daemon=True,
-            ).start()
+            if not self.open and self._failures >= FAILURES:
+                self._round = object()
+                # Without a thread to close it again it must not open.
+                self.open = bool(
+                    _started("redis_atomic.rate_limits", self._stay_open, self._round, error)
+                )
 
     def succeeded(self) -> None:
         """Note a call that was answered."""
@@ -78,21 +73,22 @@ class Breaker:
 
     def _stay_open(self, this_round: object, error: RedisAtomicError) -> None:
         """Tell of it, and ask Redis until it answers: in a thread, so no request waits."""
-        logger.error(
-            "Redis does not answer rate limits, which are now %r in this process: %s",
-            conf.RATE_LIMIT_ON_ERROR,
-            error,
-        )
-        # Receivers may be asynchronous: this thread has no event loop that they'd block.
-        rate_limit_degraded.send_robust(sender=Breaker, degraded=True, error=error)
-        self._wait_for_redis(this_round)
+        # A receiver may take as long as it likes: Redis is asked meanwhile.
+        telling = _started("redis_atomic.rate_limits degraded", _tell_of_failure, error)
+        if not self._wait_for_redis(this_round):
+            return
+        logger.warning("Redis answers rate limits again.")
+        if telling is not None:
+            telling.join()  # the end is told after the beginning
+        rate_limit_degraded.send_robust(sender=Breaker, degraded=False, error=None)
 
-    def _wait_for_redis(self, this_round: object) -> None:
+    def _wait_for_redis(self, this_round: object) -> bool:
+        """Close the breaker when Redis answers; false if this round was forgotten before."""
         pause = threading.Event()
         while True:
             pause.wait(PAUSE)
             if self._round is not this_round:
-                return
+                return False
             try:
                 self._probe()
             except Exception:
@@ -101,10 +97,30 @@ class Breaker:
                 break
         with self._lock:
             if self._round is not this_round:
-                return
+                return False
             self.renew()
-        logger.warning("Redis answers rate limits again.")
-        rate_limit_degraded.send_robust(sender=Breaker, degraded=False, error=None)
+        return True
+
+
+def _tell_of_failure(error: RedisAtomicError) -> None:
+    logger.error(
+        "Redis does not answer rate limits, which are now %r in this process: %s",
+        conf.RATE_LIMIT_ON_ERROR,
+        error,
+    )
+    # Receivers may be asynchronous: this thread has no event loop that they'd block.
+    rate_limit_degraded.send_robust(sender=Breaker, degraded=True, error=error)
+
+
+def _started(name: str, target: Callable[..., object], *args: object) -> threading.Thread | None:
+    """A thread that does this, or None where the system has none left."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        logger.error("The thread %r, for rate limits without Redis: %s", name, error)
+        return None
+    return thread
 
 
 local_limiter = LocalLimiter()

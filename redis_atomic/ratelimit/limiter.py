@@ -269,6 +269,7 @@ def _probing(charges: Sequence[Charge]) -> Steps[Answer]:
 PROBE = Limit("1/s", algorithm="token_bucket", burst=1000)
 
 breaker = Breaker(_probe)
+os.register_at_fork(after_in_child=breaker.renew_after_fork)
 
 
 def _forget_settings(*, setting: str, **kwargs: object) -> None:
