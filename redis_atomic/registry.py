@@ -8,6 +8,7 @@ and from settings. Redis is not asked for anything until a script is called.
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,9 @@ class Registry:
         entries = self._entries
         if entries is None:
             with self._lock:
-                entries = self._entries = discover(script_folders(), script_overrides())
+                entries = self._entries
+                if entries is None:
+                    entries = self._entries = discover(script_folders(), script_overrides())
         return entries
 
     def entry(self, name: str) -> Entry:
@@ -117,6 +120,10 @@ class Registry:
         """Forget what was found, so that changed settings take effect (tests do that)."""
         if setting in {"REDIS_ATOMIC", "INSTALLED_APPS"}:
             self._entries = None
+
+    def renew_after_fork(self) -> None:
+        """Take a lock that no thread of the parent holds."""
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Registry: {', '.join(self) or 'no scripts'}>"
@@ -205,4 +212,5 @@ def _how_to_add(name: str) -> str:
 
 
 scripts = Registry()
+os.register_at_fork(after_in_child=scripts.renew_after_fork)
 setting_changed.connect(scripts.reset, dispatch_uid="redis_atomic.registry")

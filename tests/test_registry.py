@@ -1,12 +1,15 @@
 import inspect
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.test import override_settings
 
-from redis_atomic import Call
+from redis_atomic import Call, registry
 from redis_atomic.client.connections import client_for
 from redis_atomic.dispatch import Operation
 from redis_atomic.exceptions import InvalidScript, NotExecuted, ScriptError, ScriptNotFound
@@ -50,6 +53,26 @@ async def test_a_script_is_awaited_alike(server_client):
     assert await scripts["shelf.take"].acall(shelf="s", amount=3) == (True, 2)
     assert await LOOK.acall(shelf="s") == 2
     assert await LOOK.acall(shelf="nothing") is None
+
+
+def test_threads_that_come_together_look_for_scripts_once(monkeypatch):
+    looked = []
+
+    def discover(*args):
+        looked.append(args)
+        time.sleep(0.1)  # meanwhile the others come
+        return {}
+
+    monkeypatch.setattr(registry, "discover", discover)
+    fresh, barrier = Registry(), threading.Barrier(4)
+
+    def look(_):
+        barrier.wait()
+        return fresh.entries
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(look, range(4))) == [{}] * 4
+    assert len(looked) == 1
 
 
 @pytest.mark.usefixtures("shelf")

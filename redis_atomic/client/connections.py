@@ -8,6 +8,7 @@ they are never the cache's pool.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -144,4 +145,10 @@ def close_clients(*, setting: str = "CACHES", **kwargs: object) -> None:
             _clients.clear()
 
 
+def _renew_after_fork() -> None:
+    global _clients_lock
+    _clients_lock = threading.Lock()  # a thread that held it has stayed with the parent
+
+
+os.register_at_fork(after_in_child=_renew_after_fork)
 setting_changed.connect(close_clients, dispatch_uid="redis_atomic.client")

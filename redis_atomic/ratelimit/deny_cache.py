@@ -12,6 +12,7 @@ refunds are the rule (``count_when``).
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from time import monotonic
@@ -150,6 +151,10 @@ class DenyCache:
         with self._lock:
             self._refusals.clear()
 
+    def renew_after_fork(self) -> None:
+        """Take a lock that no thread of the parent holds; what was refused still is."""
+        self._lock = threading.Lock()
+
     def __len__(self) -> int:
         return len(self._refusals)
 
@@ -205,6 +210,7 @@ def _less(retry_after: float | None, seconds: float) -> float | None:
 
 
 deny_cache = DenyCache()
+os.register_at_fork(after_in_child=deny_cache.renew_after_fork)
 
 
 def _clear(*, setting: str, **kwargs: Any) -> None:

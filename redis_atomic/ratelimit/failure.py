@@ -10,6 +10,7 @@ seconds, so that no request is held up to find out.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -124,6 +125,7 @@ def _started(name: str, target: Callable[..., object], *args: object) -> threadi
 
 
 local_limiter = LocalLimiter()
+os.register_at_fork(after_in_child=local_limiter.renew_after_fork)
 
 
 def degraded_decision(charges: Sequence[Charge], *, peek: bool = False) -> Decision:

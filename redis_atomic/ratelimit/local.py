@@ -114,6 +114,10 @@ class LocalLimiter:
     def __init__(self, *, size: int = MOST_COUNTS, clock: Callable[[], int] = microseconds) -> None:
         self._size = size
         self._clock = clock
+        self.renew_after_fork()
+
+    def renew_after_fork(self) -> None:
+        """Start anew: a thread of the parent may have been half way through a count."""
         self._counts: OrderedDict[object, Count] = OrderedDict()
         self._lock = threading.Lock()
 
