@@ -1,10 +1,12 @@
 import statistics
+import sys
 import time
 
 import pytest
 from django.test import override_settings
 
 from redis_atomic import Limit, RateLimiter
+from redis_atomic.ratelimit import deny_cache as module
 from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
 from redis_atomic.ratelimit.limit import Charge
 from redis_atomic.ratelimit.limiter import decide
@@ -117,6 +119,39 @@ def test_the_times_told_are_as_of_now():
     assert second.limits[0].retry_after == second.retry_after
     assert second.limits[1].retry_after == 0.0
     assert (first.remaining, first.limit) == (second.remaining, second.limit)
+
+
+def test_the_times_are_right_wherever_another_thread_comes_between(monkeypatch):
+    """Within one answer, at each of its steps in turn, another one is asked for."""
+    limiter = RateLimiter("1/h", name="export")
+    exhaust(limiter)
+    first = limiter.hit("user:7").retry_after
+    start, passed = time.monotonic(), 0.0
+    monkeypatch.setattr(module, "monotonic", lambda: start + passed)
+
+    def hit_with_another(step):
+        steps, told = iter(range(1000)), []
+
+        def trace(frame, event, arg):
+            if frame.f_code is not module.Refusal.answer.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if next(steps) == step:
+                told.append(limiter.hit("user:7").retry_after)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            told.append(limiter.hit("user:7").retry_after)
+        finally:
+            sys.settrace(before)
+        return told
+
+    for step in range(100):
+        passed += 0.04
+        for retry_after in hit_with_another(step):
+            assert retry_after == pytest.approx(first - passed, abs=0.02)
 
 
 def test_a_refusal_is_over_when_its_time_has_come():

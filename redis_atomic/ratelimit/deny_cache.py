@@ -41,7 +41,6 @@ class Refusal:
 
     __slots__ = (
         "_cost",
-        "_decision",
         "_told",
         "_until",
         "identities",
@@ -58,9 +57,9 @@ class Refusal:
         self._cost = charge.cost
         self.usual_cost = usual_cost(charge.limit)
         self.usual_dearest = max([usual_cost(each.limit) for each in charges])
-        self._decision = decision
-        self._told = monotonic()
-        self._until = self._told + seconds
+        now = monotonic()
+        self._told = decision, now  # one tuple, as threads replace it side by side
+        self._until = now + seconds
 
     def answer(self, cost: int, dearest: int) -> Decision | None:
         """
@@ -71,10 +70,10 @@ class Refusal:
         now = monotonic()
         if now >= self._until or cost < self._cost:
             return None
-        if now - self._told > STALE:
-            self._decision = _aged(self._decision, now - self._told)
-            self._told = now
-        decision = self._decision
+        decision, told = self._told
+        if now - told > STALE:
+            decision = _aged(decision, now - told)
+            self._told = decision, now
         if decision.cost != dearest:
             return dataclasses.replace(decision, cost=dearest)
         return decision
