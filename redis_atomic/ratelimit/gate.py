@@ -18,7 +18,6 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from ..conf import conf
 from ..signals import rate_limited
 from .addresses import client_address
 from .http import Entry, refusal, set_header_fields, set_refusal_fields
@@ -28,6 +27,7 @@ from .limiter import adecide, arefund, decide, refund
 from .methods import covers
 from .networks import Exempt, is_in
 from .steps import Ask, Steps, called
+from .transport import setup
 
 logger = logging.getLogger("redis_atomic.rate_limits")
 
@@ -85,7 +85,7 @@ def enter(
     are the URL's arguments.
     """
     record = record_of(request)
-    if not conf.RATE_LIMIT_ENABLED:
+    if not setup().enabled:
         return Admission()
     asked = yield from _charges(request, rules, record, view, kwargs)
     if not asked:
