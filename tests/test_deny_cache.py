@@ -58,14 +58,15 @@ def test_decorators_and_limiters_share_what_was_refused(asked):
     assert asked() == 0
 
 
-def test_a_smaller_cost_is_asked_and_a_larger_one_is_not(asked):
+def test_another_cost_is_asked_as_it_has_other_times(asked):
     limiter = RateLimiter("10/h", name="export")
     limiter.hit("user:7", cost=7)
     assert not limiter.hit("user:7", cost=5)
     asked()
     assert not limiter.hit("user:7", cost=5)
-    assert not limiter.hit("user:7", cost=6)
     assert asked() == 0
+    assert limiter.hit("user:7", cost=50).retry_after is None
+    assert asked() == 1
     assert limiter.hit("user:7", cost=3)
     assert asked() == 1
 
@@ -96,6 +97,7 @@ def test_the_cost_told_is_that_of_the_call(asked):
     exhaust(limiter)
     asked()
     assert [limiter.hit("user:7", cost=cost).cost for cost in (7, None, 4, 4)] == [7, 5, 4, 4]
+    asked()
     limits = [Limit("10/h", key=None), Limit("90/d", key=None)]
     charges = [Charge(limit, limit.rate, "limiter", "user:7", 8) for limit in limits]
     assert not decide(charges)

@@ -63,12 +63,13 @@ class Refusal:
 
     def answer(self, cost: int, dearest: int) -> Decision | None:
         """
-        The Decision with its times as of now; None if it says nothing of this cost.
+        The Decision with its times as of now; None if it says nothing of this cost: a
+        smaller one may be allowed, a larger one has to wait longer.
 
         ``cost`` is asked of the limit that refused, ``dearest`` is the highest of all.
         """
         now = monotonic()
-        if now >= self._until or cost < self._cost:
+        if now >= self._until or cost != self._cost:
             return None
         decision, told = self._told
         if now - told > STALE:
