@@ -192,9 +192,13 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
     "SHADOW": (lambda value: isinstance(value, bool), "True or False"),
     "PATH": (
         lambda value: isinstance(value, str) and value.startswith("/"),
-        "the beginning of a path, such as '/api/'",
+        "the beginning of a path by whole segments, such as '/api/', which is not for /apiary; "
+        "with PATH_REGEX beside it both must fit",
     ),
-    "PATH_REGEX": (_is_regex, "a regular expression, such as r'^/api/v[12]/'"),
+    "PATH_REGEX": (
+        _is_regex,
+        "a regular expression, such as r'^/api/v[12]/'; with PATH beside it both must fit",
+    ),
     "URL_NAMES": (is_list_of_texts, "a list of one or more URL names, such as ['shop:detail']"),
     "METHODS": (is_list_of_texts, "a list of one or more methods, such as ['POST']"),
 }
