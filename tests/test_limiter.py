@@ -22,6 +22,7 @@ from redis_atomic.client.execution import run
 from redis_atomic.exceptions import CrossSlot, NotExecuted, WrongType
 from redis_atomic.ratelimit import limiter
 from redis_atomic.ratelimit.deny_cache import deny_cache
+from redis_atomic.ratelimit.keys import keys_of
 from redis_atomic.ratelimit.limit import Charge
 from redis_atomic.ratelimit.limiter import adecide, decide, peek, refund, reset
 from redis_atomic.ratelimit.protocol import ask, tag_of
@@ -215,7 +216,7 @@ def test_the_key_takes_the_prefix_and_not_the_version(server_client):
 )
 def test_a_foreign_value_under_the_key_is_told_by_name(options, ending, foreign, server_client):
     asked = charges(Limit("9/h", key=None), Limit("5/m", key=None, **options))
-    keys = limiter._keys(asked)
+    keys = keys_of(asked)
     name = client_for("default").make_key(keys[1])
     assert name.endswith(ending)
     if isinstance(foreign, list):
@@ -250,7 +251,7 @@ def fill(moments, limit, server=None):
     """Charge at these moments of an injected clock."""
     client = client_for("default")
     (charge,) = charges(limit, scope=limit.name)
-    call = ask([charge], limiter._keys([charge]))
+    call = ask([charge], keys_of([charge]))
     for moment in moments:
         answer = run(client, replace(call, args=(*call.args, 10**15 + int(moment), 3_600_000)))
         assert answer.allowed
@@ -260,7 +261,7 @@ def fill(moments, limit, server=None):
 def test_a_million_units_that_expire_at_once_are_passed_over_quickly(server_client):
     limit = Limit("1000000/d", key=None, name="api")
     (charge,) = charges(limit)
-    key = limiter._keys([charge])
+    key = keys_of([charge])
     client, day = client_for("default"), 86_400 * 10**6
     commands_per_call = 60  # a search by leaps and halves, and not a walk
 
@@ -599,7 +600,7 @@ def in_two_slots():
 
 
 def slot_of(charge):
-    return tag_of(*limiter._keys([charge]))
+    return tag_of(*keys_of([charge]))
 
 
 def test_a_refusal_stands_when_what_was_granted_cant_be_given_back():

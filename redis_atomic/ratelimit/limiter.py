@@ -10,17 +10,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from functools import cache
 
 from django.core.signals import setting_changed
-from django.utils.crypto import salted_hmac
 
 from ..exceptions import CrossSlot, RedisAtomicError, WrongType
 from ..scripting.script import Call, PrefixedKey
 from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
+from .keys import groups_by_slot, keys_of
 from .limit import Charge, Decision, Limit
-from .protocol import Answer, State, ask, decision_of, is_charged, key_of, tag_of, take_back
+from .protocol import Answer, State, ask, decision_of, is_charged, take_back
 from .rate import SECOND, Rate
 from .transport import Steps, awalk, setup, walk
 
@@ -110,7 +109,7 @@ def _peek(charges: Sequence[Charge]) -> Steps[Decision]:
 
 def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | None]:
     """What Redis answers, or None if it doesn't or is not to be asked."""
-    keys = _keys(charges)
+    keys = keys_of(charges)
     if breaker.open:
         return None
     try:
@@ -147,7 +146,7 @@ def _ask_each_identity(
     granted: list[int] = []
     refused = False
     try:
-        for group in _groups_by_slot(keys):
+        for group in groups_by_slot(keys):
             asked = [charges[i] for i in group]
             answer: Answer = yield ask(asked, [keys[i] for i in group], peek=peek or refused)
             for i, state in zip(group, answer.states, strict=True):
@@ -181,7 +180,7 @@ def _undo(
 def _give_back(owed: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) -> Steps[list[int]]:
     """Give charges back, slot by slot; returns the indexes of those for which it succeeded."""
     returned: list[int] = []
-    for group in _groups_by_slot(keys):
+    for group in groups_by_slot(keys):
         try:
             yield take_back([owed[i] for i in group], [keys[i] for i in group])
         except RedisAtomicError as error:
@@ -189,14 +188,6 @@ def _give_back(owed: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) 
         else:
             returned += group
     return returned
-
-
-def _groups_by_slot(keys: Sequence[PrefixedKey]) -> list[list[int]]:
-    """The keys' indexes, those with one hash tag together, in the order of the first."""
-    groups: dict[str, list[int]] = {}
-    for index, key in enumerate(keys):
-        groups.setdefault(tag_of(key), []).append(index)
-    return list(groups.values())
 
 
 def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]:
@@ -209,49 +200,19 @@ def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]
     if receipt is not None and receipt.degraded:
         local_limiter.take_back(owed)
     elif not breaker.open:
-        yield from _give_back(owed, _keys(returned))
+        yield from _give_back(owed, keys_of(returned))
 
 
 def _reset(charges: Sequence[Charge]) -> Steps[None]:
-    keys = _keys(charges)
+    keys = keys_of(charges)
     local_limiter.forget(charges)
-    for group in _groups_by_slot(keys):
+    for group in groups_by_slot(keys):
         yield Call("DEL", tuple([keys[i] for i in group]))
     deny_cache.forget(charges)
 
 
 def _unlimited(charges: Sequence[Charge]) -> Decision:
     return decision_of(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))
-
-
-def _keys(charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
-    if not charges:
-        raise ValueError("charges is empty: there is no limit to ask.")
-    keys = tuple([key_of(charge, _secret()) for charge in charges])
-    if len(set(keys)) < len(keys):
-        one, other = _two_with_one_key(charges, keys)
-        raise ValueError(
-            f"The limits {one.rate} by {one.limit.key!r} and {other.rate} by {other.limit.key!r} "
-            f"share one count in {one.scope!r}: keep the stricter one, or give one another scope."
-        )
-    return keys
-
-
-def _two_with_one_key(
-    charges: Sequence[Charge], keys: Sequence[PrefixedKey]
-) -> tuple[Charge, Charge]:
-    seen: dict[PrefixedKey, Charge] = {}
-    for charge, key in zip(charges, keys, strict=True):
-        if key in seen:
-            return seen[key], charge
-        seen[key] = charge
-    raise AssertionError("All keys differ.")
-
-
-@cache
-def _secret() -> bytes:
-    """The key that identities are hashed with: of SECRET_KEY, and of no other use."""
-    return salted_hmac("redis_atomic.rate_limits", "identity", algorithm="sha256").digest()
 
 
 def _probe() -> None:
@@ -261,7 +222,7 @@ def _probe() -> None:
 
 
 def _probing(charges: Sequence[Charge]) -> Steps[Answer]:
-    answer: Answer = yield ask(charges, _keys(charges))
+    answer: Answer = yield ask(charges, keys_of(charges))
     return answer
 
 
@@ -273,8 +234,6 @@ os.register_at_fork(after_in_child=breaker.renew_after_fork)
 
 
 def _forget_settings(*, setting: str, **kwargs: object) -> None:
-    if setting == "SECRET_KEY":
-        _secret.cache_clear()
     if setting in {"CACHES", "REDIS_ATOMIC"}:
         breaker.renew()
 

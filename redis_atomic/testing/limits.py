@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import os
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cache
 from typing import Self
@@ -22,7 +21,7 @@ from ..client.connections import Client
 from ..client.execution import run
 from ..conf import conf
 from ..exceptions import RedisAtomicError
-from ..ratelimit import failure, limiter
+from ..ratelimit import failure, keys
 from ..ratelimit.deny_cache import deny_cache
 from ..ratelimit.limit import Charge, Decision
 from ..ratelimit.rate_limiter import RateLimiter
@@ -39,7 +38,7 @@ class OwnKeys(AbstractContextManager["OwnKeys"]):
     """
 
     def __init__(self) -> None:
-        self._keys_of = limiter._keys
+        self._key_for = keys.key_for
         self._blocks = 0
         self._start_anew()
         os.register_at_fork(after_in_child=self._start_anew)
@@ -52,8 +51,8 @@ class OwnKeys(AbstractContextManager["OwnKeys"]):
 
     def use(self) -> None:
         """Count under these keys from now on."""
-        if limiter._keys != self.keys_of:
-            limiter._keys = self.keys_of
+        if keys.key_for != self.key_for:
+            keys.key_for = self.key_for
             self.forget()
 
     def __enter__(self) -> Self:
@@ -64,14 +63,14 @@ class OwnKeys(AbstractContextManager["OwnKeys"]):
         self._blocks -= 1
         self.forget()
         if not self._blocks:
-            limiter._keys = self._keys_of
+            keys.key_for = self._key_for
 
-    def keys_of(self, charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
-        """The keys under which these charges are counted here."""
-        keys = tuple([PrefixedKey(f"{self._name}:{key.name}") for key in self._keys_of(charges)])
+    def key_for(self, charge: Charge) -> PrefixedKey:
+        """The key under which this charge is counted here."""
+        key = PrefixedKey(f"{self._name}:{self._key_for(charge).name}")
         client = limits_client()
-        self._used[client].update([client.make_key(key) for key in keys])
-        return keys
+        self._used[client].add(client.make_key(key))
+        return key
 
     def forget(self) -> None:
         """Delete what was used, and start anew, without Redis, too."""
@@ -79,11 +78,11 @@ class OwnKeys(AbstractContextManager["OwnKeys"]):
         self._start_anew()
         deny_cache.clear()
         failure.local_limiter._counts.clear()
-        for client, keys in used.items():
+        for client, names in used.items():
             # A server that does not answer keeps them until their time runs out.
             with suppress(RedisAtomicError):
-                for key in keys:  # one by one: in a cluster they are in many slots
-                    run(client, Call("DEL", (RawKey(key),)))
+                for name in names:  # one by one: in a cluster they are in many slots
+                    run(client, Call("DEL", (RawKey(name),)))
 
 
 @cache
