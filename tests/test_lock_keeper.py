@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from redis_atomic.exceptions import LockLost
+from redis_atomic.exceptions import LockLost, LockUnavailable
 from redis_atomic.locks import keeper
 from redis_atomic.locks.lease import current_lease
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
@@ -318,6 +318,45 @@ async def test_without_being_asked_nobody_is_cancelled(server_client):
 
 
 # The keeper in trouble
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """As on a machine that has no more threads to give, from now on."""
+    monkeypatch.setattr(keeper, "_threads", keeper.ThreadKeeper())
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("redis_atomic"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def begin():
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        return lambda: monkeypatch.setattr(threading.Thread, "start", start)
+
+    return begin
+
+
+def test_without_a_thread_to_renew_it_there_is_no_lease_and_the_next_one_is_kept(
+    no_threads, server_client
+):
+    end = no_threads()
+    with pytest.raises(LockUnavailable, match="no thread"):
+        redis_lock("a", ttl=0.6).acquire()
+    assert not server_client.exists(LOCK)
+    end()
+    with redis_lock("a", ttl=0.6) as lease:
+        assert not lease.lost.wait(0.9)
+
+
+def test_losses_are_told_where_no_thread_can_be_started_for_it(no_threads, server_client):
+    told = []
+    leases = [redis_lock(name, ttl=0.6, on_lost=told.append).acquire() for name in "ab"]
+    no_threads()
+    server_client.flushdb()
+    assert until(lambda: len(told) == 2)
+    assert set(told) == set(leases)
 
 
 @pytest.mark.stress

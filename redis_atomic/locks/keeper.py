@@ -21,7 +21,7 @@ from typing import Any
 
 from ..client.connections import Client, client_for
 from ..client.pipeline import Pipeline
-from ..exceptions import IndeterminateResult, NotExecuted, RedisAtomicError
+from ..exceptions import IndeterminateResult, LockUnavailable, NotExecuted, RedisAtomicError
 from ..scripting.script import Call
 from .lease import Lease
 from .steps import Steps, adrive, drive
@@ -133,13 +133,21 @@ class ThreadKeeper(Keeper):
         """Look after this lease, which may not be granted yet."""
         with self._changed:
             self.leases.add(lease)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="redis_atomic lock keeper", daemon=True
-                )
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                self._start(lease)
             elif time.monotonic() + lease.ttl / 3 < self._next:
                 self._changed.notify()
+
+    def _start(self, lease: Lease) -> None:
+        thread = threading.Thread(target=self._run, name="redis_atomic lock keeper", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise LockUnavailable(
+                f"The lock {lease.name!r} was not acquired: no thread could be started to renew "
+                f"it ({error})."
+            ) from error
+        self._thread = thread
 
     def _run(self) -> None:
         while self._sleep():
@@ -168,9 +176,13 @@ class ThreadKeeper(Keeper):
             lost = self.lost(self.current())
         for lease in lost:
             # A thread of its own: whatever a receiver does, the other leases are renewed.
-            threading.Thread(
+            tell = threading.Thread(
                 target=drive, args=(lease.tell_loss(),), name="redis_atomic lock lost", daemon=True
-            ).start()
+            )
+            try:
+                tell.start()
+            except RuntimeError:  # no more threads: better to be late than silent
+                drive(lease.tell_loss())
 
 
 class LoopKeeper(Keeper):
