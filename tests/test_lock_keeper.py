@@ -139,6 +139,17 @@ def test_each_event_loop_has_a_keeper_and_closed_ones_are_forgotten():
     assert len([loop for loop in keeper._loops if loop.is_closed()]) <= 1
 
 
+async def test_a_cancelled_adoption_is_not_renewed():
+    text = (await redis_lock("a").aacquire()).detach()
+    adopting = asyncio.create_task(redis_lock("a").aadopt(text))
+    await asyncio.sleep(0)
+    adopting.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await adopting
+    assert keeper._loops[asyncio.get_running_loop()].current() == []
+    assert raised.tb, "while somebody still holds the exception, and with it the lease"
+
+
 # Loss
 
 

@@ -161,7 +161,11 @@ class Lock:
         deferring = self._deferring()
         lease, grant = self._adopted(text)
         keeper.watch(lease)
-        drive(self._take_over(lease, grant))
+        try:
+            drive(lease.take_over(grant))
+        except BaseException:
+            lease.end("not ours")
+            raise
         self._enter(lease, deferring)
         return lease
 
@@ -169,7 +173,11 @@ class Lock:
         """See adopt()."""
         lease, grant = self._adopted(text)
         keeper.watch_in_loop(lease)
-        await adrive(self._take_over(lease, grant))
+        try:
+            await adrive(lease.take_over(grant))
+        except BaseException:
+            lease.end("not ours")
+            raise
         return lease
 
     def _adopted(self, text: str) -> tuple[Lease, Grant]:
@@ -183,13 +191,6 @@ class Lock:
         return lease, Grant(
             int(fence), int(slot), lease.began, lease.began + protocol.valid_for(lease.ttl)
         )
-
-    def _take_over(self, lease: Lease, grant: Grant) -> Steps[None]:
-        try:
-            yield from lease.take_over(grant)
-        except BaseException:
-            lease.end("not ours")
-            raise
 
     # A section
 
