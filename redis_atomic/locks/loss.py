@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -38,12 +39,15 @@ class Loss:
         changed = threading.Event()
         self.call_when_over(changed.set)
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and not self._closed:
-            now = time.monotonic()
-            if now >= end:
-                break
-            # In pieces: a wait may not be longer than the platform's largest number.
-            changed.wait(min(end - now, max(self.deadline - now, 0.0), 3600.0))
+        try:
+            while not self.is_set() and not self._closed:
+                now = time.monotonic()
+                if now >= end:
+                    break
+                # In pieces: a wait may not be longer than the platform's largest number.
+                changed.wait(min(end - now, max(self.deadline - now, 0.0), 3600.0))
+        finally:
+            self._forget(changed.set)
         return self.is_set()
 
     def __await__(self) -> Generator[Any, None, bool]:
@@ -51,11 +55,15 @@ class Loss:
 
     async def _until_over(self) -> bool:
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        self.call_when_over(lambda: loop.call_soon_threadsafe(changed.set))
-        while not self.is_set() and not self._closed:
-            left = min(max(self.deadline - time.monotonic(), 0.0), 3600.0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), left)
+        wake = functools.partial(loop.call_soon_threadsafe, changed.set)
+        self.call_when_over(wake)
+        try:
+            while not self.is_set() and not self._closed:
+                left = min(max(self.deadline - time.monotonic(), 0.0), 3600.0)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), left)
+        finally:
+            self._forget(wake)
         return self.is_set()
 
     def call_when_over(self, callback: Callable[[], object]) -> None:
@@ -65,6 +73,10 @@ class Loss:
                 self._callbacks.append(callback)
                 return
         callback()
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        with self._lock, contextlib.suppress(ValueError):  # it has been called
+            self._callbacks.remove(callback)
 
     def set(self, reason: str) -> None:
         """Lost, and for good: no later answer brings it back."""
