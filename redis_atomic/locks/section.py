@@ -53,21 +53,18 @@ class Section:
         tb: TracebackType | None,
     ) -> None:
         sections.set(tuple([each for each in sections.get() if each is not self]))
+        ours = False
         try:
-            await to_the_end(adrive(self._leave(error)))
+            try:
+                await to_the_end(adrive(self._leave(error)))
+            finally:  # whatever the body has made of it, our request to cancel is taken back
+                ours = self._cancelling is not None and self._cancelling.was_ours()
         except asyncio.CancelledError as late:
-            if self._cancelled_by_us(late):
+            if ours:
                 raise self.lease.loss() from late
             raise
-        if self._cancelled_by_us(error):
+        if ours and isinstance(error, asyncio.CancelledError):
             raise self.lease.loss() from error
-
-    def _cancelled_by_us(self, error: BaseException | None) -> bool:
-        return (
-            isinstance(error, asyncio.CancelledError)
-            and self._cancelling is not None
-            and self._cancelling.was_ours()
-        )
 
     def _leave(self, error: BaseException | None) -> Steps[None]:
         """Give the lease back. The body's own exception wins over all we have to say."""
