@@ -291,3 +291,14 @@ def test_a_child_neither_owns_nor_releases_its_parents_lock(server_client):
     )
     assert done.stdout == "7\n", done.stderr
     assert "not released" in done.stderr
+
+
+async def test_who_has_stopped_waiting_for_a_loss_is_forgotten():
+    loss = Loss()
+    assert not loss.wait(0.001)
+    waiting = asyncio.create_task(loss._until_over())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert loss._callbacks == []
