@@ -595,60 +595,6 @@ def test_a_real_cluster_is_asked_slot_by_slot(asynchronous):
                 assert [s.remaining for s in call("peek", asked).limits] == [5, 2, 9]
 
 
-def in_two_slots():
-    return [*charges("5/h", identity="user:7"), *charges("1/h", identity="ip:192.0.2.1")]
-
-
-def slot_of(charge):
-    return tag_of(*keys_of([charge]))
-
-
-def test_a_refusal_stands_when_what_was_granted_cant_be_given_back():
-    asked = in_two_slots()
-    assert walk_as_on_a_cluster(limiter._decide(asked))
-    decision = walk_as_on_a_cluster(
-        limiter._decide(asked), lost=lambda call: call.command is builtin("rate_limit_refund")
-    )
-    assert not decision
-    assert not decision.degraded
-    assert [state.remaining for state in decision.limits] == [3, 0]  # it stays charged
-    seen = walk_as_on_a_cluster(limiter._peek(asked))
-    assert [state.remaining for state in seen.limits] == [3, 0]
-
-
-def test_a_refusal_stands_when_a_later_slot_does_not_answer():
-    asked = [*in_two_slots(), *charges("9/h", identity="user:8")]
-    assert walk_as_on_a_cluster(limiter._decide(asked))
-    decision = walk_as_on_a_cluster(
-        limiter._decide(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[2])
-    )
-    assert not decision
-    assert not decision.degraded
-    assert decision.retry_after > 3000
-    seen = walk_as_on_a_cluster(limiter._peek(asked))
-    assert [state.remaining for state in seen.limits] == [4, 0, 8]
-
-
-def test_what_one_slot_granted_is_given_back_when_another_does_not_answer():
-    asked = in_two_slots()
-    decision = walk_as_on_a_cluster(
-        limiter._decide(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[1])
-    )
-    assert decision.degraded
-    seen = walk_as_on_a_cluster(limiter._peek(asked))
-    assert [state.remaining for state in seen.limits] == [5, 1]
-
-
-def test_a_refund_reaches_the_slots_that_answer():
-    asked = in_two_slots()
-    decision = walk_as_on_a_cluster(limiter._decide(asked))
-    walk_as_on_a_cluster(
-        limiter._refund(decision, None), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[0])
-    )
-    seen = walk_as_on_a_cluster(limiter._peek(asked))
-    assert [state.remaining for state in seen.limits] == [4, 1]
-
-
 @pytest.mark.parametrize("timeout", ["x", 0, True, None, 1e300, 10**400, float("nan")])
 async def test_a_wrong_timeout_is_named_when_a_limit_is_used(timeout):
     told = r"REDIS_ATOMIC\['RATE_LIMIT_TIMEOUT'\] must be a number of seconds"
