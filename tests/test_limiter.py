@@ -612,7 +612,7 @@ def in_two_slots():
 
 
 def slot_of(charge):
-    return tag_of(*limiter._keys([charge]))
+    return tag_of(*keys_of([charge]))
 
 
 def test_a_refusal_stands_when_what_was_granted_cant_be_given_back():

@@ -192,8 +192,10 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
     "SHADOW": (lambda value: isinstance(value, bool), "True or False"),
     "PATH": (
         lambda value: isinstance(value, str) and value.startswith("/"),
-        "the beginning of a path by whole segments, such as '/api/', which is not for /apiary; "
-        "with PATH_REGEX beside it both must fit",
+        (
+            "the beginning of a path by whole segments, such as '/api/', which is not for /apiary; "
+            "with PATH_REGEX beside it both must fit"
+        ),
     ),
     "PATH_REGEX": (
         _is_regex,
