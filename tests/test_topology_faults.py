@@ -114,7 +114,8 @@ def load_everywhere(settings, caches, servers):
     settings.CACHES = caches
     reports = preload(Client("default"), [Script("traffic", SOURCE)])
     assert len(reports) == len(servers)
-    assert {each.outcomes[0].state for each in reports} == {"loaded"}
+    # Redis 6.2 replicates scripts itself.
+    assert {each.outcomes[0].state for each in reports} <= {"loaded", "present"}
     close_clients()
     for server in servers:
         ask(server, "CONFIG RESETSTAT")  # preloading asks for a script that nobody has
