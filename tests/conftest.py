@@ -19,6 +19,7 @@ def pytest_xdist_auto_num_workers(config):
 #: keys of several slots: what they show is shown for topologies by tests of their own.
 ONE_SERVER = frozenset(
     [
+        "test_a_cancelled_pipeline_does_not_say_that_nothing_was_executed",
         "test_a_lost_reply_makes_every_result_indeterminate",
         "test_a_million_units_that_expire_at_once_are_passed_over_quickly",
         "test_a_transfer_whose_reply_was_lost_is_asked_again_and_moved_once",
