@@ -12,7 +12,7 @@ import pytest
 from redis_atomic.exceptions import AlreadyHeld, LockBusy, LockLost, LockNotOwned
 from redis_atomic.locks.lease import current_lease
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
-from redis_atomic.locks.options import FOREVER
+from redis_atomic.locks.options import FOREVER, LONGEST
 from redis_atomic.signals import lock_acquired, lock_busy, lock_lost, lock_released
 
 LOCK = "tests:lock:{a}"
@@ -410,10 +410,19 @@ def test_an_unfair_lock_never_stands_in_the_queue(server_client):
 # Bad input
 
 
-@pytest.mark.parametrize("ttl", [0, -1, 0.01, math.nan, math.inf, timedelta(0), timedelta(-1)])
+@pytest.mark.parametrize(
+    "ttl",
+    [0, -1, 0.01, math.nan, math.inf, 10**30, 10**400, timedelta(0), timedelta(-1), timedelta.max],
+    ids=str,
+)
 def test_a_ttl_out_of_range_is_refused_when_defined(ttl):
     with pytest.raises(ValueError, match="ttl must be a finite number of seconds, at least"):
         redis_lock("a", ttl=ttl)
+
+
+def test_the_longest_ttl_is_one():
+    with redis_lock("a", ttl=LONGEST) as lease:
+        assert lease.remaining() > 0.98 * LONGEST
 
 
 @pytest.mark.parametrize("ttl", [True, "5", None, b"6", FOREVER])
@@ -430,7 +439,7 @@ def test_a_wait_that_is_no_time_is_refused_and_told_how(wait, error):
         redis_lock("a", wait=wait)
 
 
-@pytest.mark.parametrize("wait", [-1, math.nan, math.inf])
+@pytest.mark.parametrize("wait", [-1, math.nan, math.inf, 10**30, 10**400], ids=str)
 def test_a_wait_out_of_range_is_refused(wait):
     with pytest.raises(ValueError, match="wait must be 0, a finite number"):
         redis_lock("a", wait=wait)

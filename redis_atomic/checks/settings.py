@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from ipaddress import ip_network
 from os import PathLike
 from typing import Any
@@ -13,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import Settings, user_settings
-from ..locks.options import FOREVER
+from ..locks.options import LONGEST, SHORTEST_TTL, patience, seconds
 from ..ratelimit.transport import LONGEST_TIMEOUT, timeout_of
 from ..scripting.spelling import did_you_mean
 from .problem import Problem, check, shown
@@ -71,10 +70,17 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _is_time(value: Any) -> bool:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    return number and 0 < seconds < math.inf
+def _accepted_by(convert: Callable[..., Any], **limits: float) -> Fits:
+    """Whether what will read the setting takes the value."""
+
+    def fits(value: Any) -> bool:
+        try:
+            convert("It", value, **limits)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    return fits
 
 
 def _is_timeout(value: Any) -> bool:
@@ -82,11 +88,6 @@ def _is_timeout(value: Any) -> bool:
         return timeout_of(value) > 0
     except ImproperlyConfigured:
         return False
-
-
-def _is_patience(value: Any) -> bool:
-    once = type(value) in (int, float) and value == 0
-    return value is FOREVER or once or _is_time(value)
 
 
 def _one_of(*values: str | None) -> Fits:
@@ -146,9 +147,12 @@ EXPECTED: Mapping[str, tuple[Fits, str]] = {
     ),
     "IPV6_PREFIX": (_int_in(1, 128), "a number of bits from 1 to 128"),
     "LOCK_CACHE_ALIAS": (_is_text_or_none, ALIAS),
-    "LOCK_TTL": (_is_time, SECONDS),
-    "LOCK_WAIT": (_is_patience, "a number of seconds, 0 for one try, or FOREVER"),
+    "LOCK_TTL": (
+        _accepted_by(seconds, minimum=SHORTEST_TTL),
+        f"a number of seconds from {SHORTEST_TTL:g} to {LONGEST:g}",
+    ),
+    "LOCK_WAIT": (_accepted_by(patience), "a number of seconds, 0 for one try, or FOREVER"),
     "LOCK_WAITING": (_one_of("block", "poll"), "'block' or 'poll'"),
-    "LOCK_FENCE_MEMORY": (_is_time, SECONDS),
+    "LOCK_FENCE_MEMORY": (_accepted_by(seconds), f"{SECONDS}, at most {LONGEST:g}"),
     "LEAN_CALLS": (_is_bool, "True or False"),
 }

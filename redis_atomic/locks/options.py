@@ -39,13 +39,23 @@ FROM_SETTINGS = FromSettings.FROM_SETTINGS
 #: A lease of a shorter TTL (seconds) would end before its renewal could be answered.
 SHORTEST_TTL = 0.1
 
+#: Scripts count milliseconds, exactly up to here (seconds).
+LONGEST = (2**53 - 1) / 1000
+
 
 def seconds(name: str, value: Seconds, *, minimum: float = 0.0) -> float:
-    """A time above 0 as a float; TypeError or ValueError naming the argument if it is none."""
+    """
+    A time above 0 and up to LONGEST as a float.
+
+    TypeError or ValueError naming the argument if it is none.
+    """
     time = _number(name, value)
-    if not minimum <= time < math.inf or time == 0:
+    if not minimum <= time <= LONGEST or time == 0:
         least = f"at least {minimum:g}" if minimum else "more than 0"
-        raise ValueError(f"{name} must be a finite number of seconds, {least}, not {value!r}.")
+        raise ValueError(
+            f"{name} must be a finite number of seconds, {least} and at most {LONGEST:g}, "
+            f"not {time:g}."
+        )
     return time
 
 
@@ -54,8 +64,11 @@ def patience(name: str, value: Seconds | Forever) -> float:
     if isinstance(value, Forever):
         return math.inf
     time = _number(name, value, hint=" For one try give 0, to wait without an end FOREVER.")
-    if not 0 <= time < math.inf:
-        raise ValueError(f"{name} must be 0, a finite number of seconds or FOREVER, not {value!r}.")
+    if not 0 <= time <= LONGEST:
+        raise ValueError(
+            f"{name} must be 0, a finite number of seconds (at most {LONGEST:g}) or FOREVER, "
+            f"not {time:g}."
+        )
     return time
 
 
@@ -64,7 +77,10 @@ def _number(name: str, value: Seconds, hint: str = "") -> float:
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be seconds (a number) or a timedelta, not {value!r}.{hint}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an int of hundreds of digits
+        return math.inf
 
 
 def from_settings_or(
