@@ -152,6 +152,36 @@ def test_a_method_is_named_by_its_arguments_in_each_way_to_decorate_it(rf):
     assert async_to_sync(Asynchronous.as_view())(rf.get("/"), slug="a") == "view:GET:a"
 
 
+def test_method_decorator_finds_the_parameters_of_the_method_it_names(rf):
+    @method_decorator(redis_lock("cbv:{pk}"), name="get")
+    class Page(View):
+        def get(self, request, pk):
+            return current_lease().name
+
+    assert Page.as_view()(rf.get("/"), pk=7) == "cbv:7"
+    assert Page().get(rf.get("/"), 7) == "cbv:7"
+
+
+def test_what_a_dispatch_passes_on_by_name_is_pointed_to(rf):
+    @method_decorator(redis_lock("cbv:{pk}"), name="dispatch")
+    class Page(View):
+        pass
+
+    with pytest.raises(ValueError, match=r"is \{kwargs\[pk\]\}\.$"):
+        Page.as_view()(rf.get("/"), pk=7)
+
+
+def test_what_method_decorator_cannot_show_us_says_where_to_stand():
+    with pytest.raises(TypeError, match="on the async method itself"):
+        method_decorator(redis_lock("cbv", cancel_on_lost=True))(_coroutine)
+    with pytest.raises(TypeError, match="on the async method itself"):
+        method_decorator(redis_lock("cbv", on_busy=_coroutine))(_coroutine)
+
+
+async def _coroutine(*args, **kwargs):
+    pass
+
+
 def test_a_decorator_between_hides_no_parameter():
     @functools.wraps(charge)
     def between(*args, **kwargs):

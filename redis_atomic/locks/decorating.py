@@ -64,4 +64,7 @@ def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
             "be given back before its first item. Use `with` inside it."
         )
     if lock.cancel_on_lost and not iscoroutinefunction(function):
-        raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
+        raise TypeError(
+            "cancel_on_lost=True is for async code: a thread cannot be cancelled. If it stands in "
+            "method_decorator(…), put redis_lock(…) on the async method itself."
+        )

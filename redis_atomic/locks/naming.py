@@ -89,9 +89,9 @@ def bind_template(template: str, function: Callable[..., Any]) -> NameFunction:
     opaque = {each.kind for each in signature.parameters.values()} == ANYTHING
     for field in fields:
         if field.parameter not in signature.parameters and not opaque:
-            known = ", ".join(signature.parameters) or "none"
+            known = _parameters(signature, field.parameter)
             raise _refusal(
-                template, f"{called}() has no parameter {field.parameter!r}; it has: {known}."
+                template, f"{called}() has no parameter {field.parameter!r}; it has: {known}"
             )
 
     def name_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -117,6 +117,15 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
         # As from method_decorator(), with a __wrapped__ that is a function with self.
         function = functools.partial(function.func, *function.args, **function.keywords)
     return inspect.signature(function)
+
+
+def _parameters(signature: inspect.Signature, missing: str) -> str:
+    """What a function has instead, and how to reach what it takes as **kwargs."""
+    text = ", ".join(signature.parameters) or "none"
+    for parameter in signature.parameters.values():
+        if parameter.kind == parameter.VAR_KEYWORD:
+            return f"{text}. What is passed by name is {{{parameter.name}[{missing}]}}."
+    return f"{text}."
 
 
 class _Field(NamedTuple):

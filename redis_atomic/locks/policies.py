@@ -38,7 +38,10 @@ def on_error_policy(value: OnError) -> OnError:
 def check_callable(on_busy: OnBusy, function: Callable[..., Any]) -> None:
     """TypeError for a coroutine function that a function would have to await."""
     if iscoroutinefunction(on_busy) and not iscoroutinefunction(function):
-        raise TypeError("on_busy is a coroutine function, and the decorated function is not.")
+        raise TypeError(
+            "on_busy is a coroutine function, and the decorated function is not. If it stands in "
+            "method_decorator(…), put redis_lock(…) on the async method itself."
+        )
 
 
 def instead_of(
