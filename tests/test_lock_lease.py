@@ -264,8 +264,10 @@ def test_a_child_neither_owns_nor_releases_its_parents_lock(server_client):
         settings.configure(CACHES={test_settings.CACHES!r})
         from redis_atomic.exceptions import LockNotOwned
         from redis_atomic.locks import keeper
+        from redis_atomic.locks.lease import current_lease
         from redis_atomic.locks.lock import redis_lock
-        lease = redis_lock("a", ttl=1, wait=0).acquire()
+        section = redis_lock("a", ttl=1, wait=0)
+        lease = section.__enter__()
         child = os.fork()
         if child == 0:
             assert not lease.held
@@ -275,8 +277,15 @@ def test_a_child_neither_owns_nor_releases_its_parents_lock(server_client):
                 assert "child" in str(error)
             else:
                 os._exit(3)
+            try:
+                current_lease()
+            except LockNotOwned as error:
+                assert "child" in str(error)
+            else:
+                os._exit(4)
             lease.release()
             with redis_lock("b", ttl=1) as mine:        # its keeper is a new one
+                assert current_lease() is mine
                 assert not mine.lost.wait(1.5)
             os._exit(7)
         _, status = os.waitpid(child, 0)

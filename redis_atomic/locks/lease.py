@@ -118,15 +118,19 @@ class Lease:
         Compares clocks, asks nobody: cheap enough for every step of a loop. What
         happens after it is guarded by the fence alone.
         """
+        self.check_process()
+        if self.lost.is_set():
+            raise self.loss()
+        if self.ended or not self.granted:
+            raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
+
+    def check_process(self) -> None:
+        """Raise LockNotOwned in a forked child: what it inherited is not its own."""
         if self.pid != os.getpid():
             raise LockNotOwned(
                 f"The lock {self.name!r} belongs to process {self.pid}, not to its child "
                 f"{os.getpid()}. Acquire it here, or hand it over with detach() and adopt()."
             )
-        if self.lost.is_set():
-            raise self.loss()
-        if self.ended or not self.granted:
-            raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
 
     def loss(self) -> LockLost:
         """The exception that tells of the loss."""
@@ -343,11 +347,12 @@ def current_lease() -> Lease:
     """
     The lease of the innermost section that runs here.
 
-    LockNotOwned outside of one. A task or thread that inherited the context of its
-    starter sees the starter's lease.
+    LockNotOwned outside of one, and in a forked child inside its parent's. A task or
+    thread that inherited the context of its starter sees the starter's lease.
     """
     for section in reversed(sections.get()):
         if not section.lease.ended:
+            section.lease.check_process()
             return section.lease
     raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
 
