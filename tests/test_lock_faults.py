@@ -241,6 +241,35 @@ def test_f2_a_waiter_of_a_server_that_stands_still_gives_up_in_time(server, use,
     assert left_behind(look) == []
 
 
+@pytest.fixture
+def silent(use, settings):
+    """A second server, of the cache alias "silent", that stands still when it is told to."""
+    with embedded_server(tcp=True) as server:
+        cache = settings.CACHES["default"]
+        settings.CACHES = settings.CACHES | {"silent": cache | {"LOCATION": server.tcp_url}}
+        yield server
+
+
+def test_a_silent_server_costs_no_lease_of_another(silent):
+    with redis_lock("a", ttl=0.6) as lease:
+        lost = [redis_lock(name, ttl=0.9, cache="silent").acquire() for name in "ab"]
+        silent.pause()
+        assert all(each.lost.wait(5) for each in lost)
+        assert not lease.lost.wait(1.5)
+        silent.resume()
+
+
+async def test_a_silent_server_costs_no_lease_of_another_on_asyncio(silent):
+    async with redis_lock("a", ttl=0.6) as lease:
+        lost = [await redis_lock(name, ttl=0.9, cache="silent").aacquire() for name in "ab"]
+        silent.pause()
+        for each in lost:
+            await asyncio.wait_for(each.lost, 5)
+        await asyncio.sleep(1.5)
+        lease.check()
+        silent.resume()
+
+
 def test_f3_a_script_flush_at_any_time_harms_nobody(server, use, look):
     use(server.tcp_url)
     over = threading.Event()

@@ -102,7 +102,7 @@ def test_a_released_lease_is_renewed_no_more(server_client):
     lease = redis_lock("a", ttl=0.3).acquire()
     lease.release()
     assert lease.next_event(0) <= lease.next_event(1e12)
-    assert lease not in keeper._threads.current()
+    assert lease not in keeper._threads["default"].current()
     time.sleep(0.4)
     assert not server_client.exists(LOCK)
     assert not lease.lost.is_set()
@@ -110,8 +110,8 @@ def test_a_released_lease_is_renewed_no_more(server_client):
 
 def test_the_thread_ends_when_there_is_nothing_to_keep():
     with redis_lock("a", ttl=0.3):
-        assert keeper._threads._thread.daemon
-    assert until(lambda: keeper._threads._thread is None)
+        assert keeper._threads["default"]._thread.daemon
+    assert until(lambda: keeper._threads["default"]._thread is None)
     with redis_lock("a", ttl=0.6) as lease:
         assert not lease.lost.wait(0.9)
 
@@ -146,7 +146,7 @@ async def test_a_cancelled_adoption_is_not_renewed():
     adopting.cancel()
     with pytest.raises(asyncio.CancelledError) as raised:
         await adopting
-    assert keeper._loops[asyncio.get_running_loop()].current() == []
+    assert keeper._loops[asyncio.get_running_loop()]["default"].current() == []
     assert raised.tb, "while somebody still holds the exception, and with it the lease"
 
 
@@ -352,7 +352,7 @@ async def test_without_being_asked_nobody_is_cancelled(server_client):
 @pytest.fixture
 def no_threads(monkeypatch):
     """As on a machine that has no more threads to give, from now on."""
-    monkeypatch.setattr(keeper, "_threads", keeper.ThreadKeeper())
+    monkeypatch.setattr(keeper, "_threads", {})
     start = threading.Thread.start
 
     def refuse(thread):

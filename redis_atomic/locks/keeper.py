@@ -1,7 +1,8 @@
 """
 The keeper: renews the leases of this process, and notices those that are lost.
 
-One thread serves all threads of a process, a timer in each event loop its tasks. A
+For each cache alias one thread serves all threads of a process, a timer in each event
+loop its tasks: where one server is silent, the leases of another do not wait. A
 third of its TTL after the last renewal a lease is extended, together with all others
 that are due. The keeper knows leases by weak references only; it starts when there is
 one and ends when there is none, and nothing is renewed beyond its ``max_hold``.
@@ -15,7 +16,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,16 +67,11 @@ def _outcome(result: Any) -> Any:
         return error
 
 
-def renew(leases: Iterable[Lease]) -> Steps[None]:
-    """Extend the leases that are due, those of one server in one trip."""
-    by_alias: dict[str, list[Lease]] = {}
-    for lease in leases:
-        by_alias.setdefault(lease.client.alias, []).append(lease)
-    for alias, group in by_alias.items():
-        yield from _renew_together(client_for(alias, "lock keeper", timeout=TIMEOUT), group)
-
-
-def _renew_together(client: Client, leases: list[Lease]) -> Steps[None]:
+def renew(leases: list[Lease]) -> Steps[None]:
+    """Extend the leases that are due, all of one cache alias, in one trip."""
+    if not leases:
+        return
+    client = client_for(leases[0].client.alias, "lock keeper", timeout=TIMEOUT)
     sent = time.monotonic()
     ttls = [lease.renewal_ttl(sent) for lease in leases]
     calls = [lease.renewal(ttl) for lease, ttl in zip(leases, ttls, strict=True)]
@@ -93,7 +89,7 @@ def _renew_together(client: Client, leases: list[Lease]) -> Steps[None]:
 
 
 class Keeper:
-    """The leases of one thread of control, and when to look at them next."""
+    """Leases of one cache alias and one thread of control, and when to look at them next."""
 
     def __init__(self) -> None:
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
@@ -124,7 +120,6 @@ class ThreadKeeper(Keeper):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pid = os.getpid()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._next = float("inf")
@@ -230,16 +225,15 @@ class LoopKeeper(Keeper):
         task.add_done_callback(self._tasks.discard)
 
 
-_threads = ThreadKeeper()
-_loops: dict[asyncio.AbstractEventLoop, LoopKeeper] = {}
+_threads: dict[str, ThreadKeeper] = {}  # by cache alias
+_loops: dict[asyncio.AbstractEventLoop, dict[str, LoopKeeper]] = {}
+
+os.register_at_fork(after_in_child=_threads.clear)  # a child starts with keepers of its own
 
 
 def watch(lease: Lease) -> None:
-    """Look after a lease of this thread. A forked child starts with a keeper of its own."""
-    global _threads
-    if _threads.pid != os.getpid():
-        _threads = ThreadKeeper()
-    _threads.watch(lease)
+    """Look after a lease of this thread."""
+    _threads.setdefault(lease.client.alias, ThreadKeeper()).watch(lease)
 
 
 def watch_in_loop(lease: Lease) -> None:
@@ -248,5 +242,5 @@ def watch_in_loop(lease: Lease) -> None:
     if loop not in _loops:
         for other in [known for known in list(_loops) if known.is_closed()]:
             _loops.pop(other, None)
-        _loops[loop] = LoopKeeper()
-    _loops[loop].watch(lease)
+        _loops[loop] = {}
+    _loops[loop].setdefault(lease.client.alias, LoopKeeper()).watch(lease)
