@@ -270,6 +270,20 @@ async def test_a_silent_server_costs_no_lease_of_another_on_asyncio(silent):
         silent.resume()
 
 
+@pytest.mark.parametrize(
+    ("path", "password", "told"),
+    [("/0", "wrong", "WRONGPASS|invalid username-password"), ("/99", None, "DB index")],
+)
+def test_what_no_time_heals_is_told_at_once(server, use, look, path, password, told):
+    if password:
+        look.config_set("requirepass", "right")
+    use(server.tcp_url.rpartition("/")[0] + path, PASSWORD=password)
+    began = time.monotonic()
+    with pytest.raises(LockUnavailable, match=told):
+        redis_lock("a", wait=30).acquire()
+    assert elapsed(began) < ROOM
+
+
 def test_f3_a_script_flush_at_any_time_harms_nobody(server, use, look):
     use(server.tcp_url)
     over = threading.Event()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from redis import exceptions as errors
 
-from ..exceptions import NotExecuted
+from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.script import Arg
 from .replies import ERROR_REPLIES, REFUSAL, parse_error
 
@@ -86,3 +86,11 @@ def may_pass(error: NotExecuted) -> bool:
     if isinstance(cause, errors.AuthenticationError):
         return False
     return isinstance(cause, OUT_OF_REACH)
+
+
+def is_lasting(error: RedisAtomicError) -> bool:
+    """Whether to ask again is in vain: a wrong password, a database that is not there."""
+    cause = error.__cause__
+    return isinstance(error, NotExecuted) and (
+        isinstance(cause, errors.AuthenticationError) or "DB index is out of range" in str(cause)
+    )

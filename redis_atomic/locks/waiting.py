@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..client.connections import Client, client_for
+from ..client.trips import is_lasting
 from ..exceptions import (
     IndeterminateResult,
     LockBusy,
@@ -148,10 +149,10 @@ class Attempt:
         return random.uniform(shortest, min(longest * max(answer.place + 1, 1), 0.45 * GRANT))
 
     def _after(self, error: RedisAtomicError) -> Step:
-        """A short sleep, or LockUnavailable when Redis has been silent for too long."""
+        """A short sleep, or LockUnavailable when there is no time or no hope left."""
         now = time.monotonic()
         self.troubled = now if self.troubled is None else self.troubled
-        if now >= self._patience():
+        if now >= self._patience() or is_lasting(error):
             raise self._unavailable(error) from error
         return Sleep(random.uniform(*TROUBLE))
 
