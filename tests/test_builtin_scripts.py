@@ -12,28 +12,21 @@ from redis_atomic.ratelimit.protocol import ask, take_back
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.scripting.builtin import FOLDER, builtin
 from redis_atomic.scripting.script import Call, Key, PrefixedKey
-from redis_atomic.testing import Expiring, all_probes, declared_keys_only, survives_script_flush
+from redis_atomic.testing import Expiring, all_probes
 
 pytest_plugins = ["redis_atomic.testing.plugin"]
 
 
 @dataclass
 class Example:
-    """
-    A call that succeeds, and what it needs.
-
-    ``mended`` says why a fault in the keys of a failing call need not leave them as they were.
-    """
+    """A call that succeeds, and what it needs."""
 
     call: Call[Any]
     setup: dict[str, Any] = field(default_factory=dict)
     also: tuple[Key, ...] = ()
-    mended: str = ""
 
     @property
     def probes(self):
-        if self.mended:
-            return [declared_keys_only(self.also), survives_script_flush()]
         return all_probes(self.also)
 
 
@@ -43,7 +36,6 @@ ALIVE = PrefixedKey(f"{LOCK.base}:alive")
 #: Another one waits: the script wakes it by a key made of its token, which only it knows.
 WAITING = {LOCK.queue: ["other"], ALIVE: {"other": 2**52}}
 WAKE = LOCK.wake("*")
-MENDED = "the next acquire or finish of any token puts a queue right that is half written"
 
 CHARGES = [
     Charge(Limit(rate, algorithm=algorithm), Rate.parse(rate), "scope", "user:7", cost=2)
@@ -87,20 +79,13 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "lock_acquire": [
         Example(TICKET.acquire(30, queueing=True)),
-        Example(
-            TICKET.acquire(30, queueing=True), {SLOT: Expiring("5:other", ttl=9)}, mended=MENDED
-        ),
-        Example(TICKET.acquire(30, queueing=True), WAITING, also=(WAKE,), mended=MENDED),
+        Example(TICKET.acquire(30, queueing=True), {SLOT: Expiring("5:other", ttl=9)}),
+        Example(TICKET.acquire(30, queueing=True), WAITING, also=(WAKE,)),
     ],
     "lock_extend": [Example(TICKET.extend(5, 1, 30), {SLOT: Expiring("5:me", ttl=9)})],
     "lock_finish": [
         Example(TICKET.finish(30), {SLOT: Expiring("5:me", ttl=9)}),
-        Example(
-            TICKET.finish(30),
-            {SLOT: Expiring("5:me", ttl=9), **WAITING},
-            also=(WAKE,),
-            mended=MENDED,
-        ),
+        Example(TICKET.finish(30), {SLOT: Expiring("5:me", ttl=9), **WAITING}, also=(WAKE,)),
     ],
     "lock_inspect": [
         Example(inspect(LOCK)),

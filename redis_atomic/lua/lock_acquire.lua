@@ -45,7 +45,8 @@ local function settle(i, me)
     local alive = redis.call('HGET', KEYS[4], head)
     redis.call('HDEL', KEYS[4], head)
     if head == me then return me end
-    if not alive or tonumber(alive) * 1000 >= now then
+    -- No more than a hint: who is not known to be gone is there.
+    if (tonumber(alive or '') or math.huge) * 1000 >= now then
       local number = mint()
       redis.call('SET', KEYS[i], number .. ':' .. head, 'PX', ARGV[6])
       if ARGV[8] == '1' then
@@ -61,6 +62,8 @@ local function settle(i, me)
 end
 
 if #free > 0 and redis.call('EXISTS', KEYS[3]) == 0 then return hold(free[1]) end
+
+redis.call('HLEN', KEYS[4]) -- an error, if any, while nothing has been written
 
 if ARGV[3] == '1' then
   -- Without memory a server refuses what grows, unless a write went before: so it comes first.

@@ -9,18 +9,23 @@
 local token = ARGV[1]
 local values = redis.call('MGET', unpack(KEYS))
 
+local slot
+for i = 5, #KEYS do
+  if string.match(values[i] or '', '^%d+:(.*)$') == token then slot = i end
+end
+local waited = redis.call('EXISTS', KEYS[3]) == 1
+if ARGV[2] == '1' or waited then
+  redis.call('LLEN', KEYS[3]) -- errors, if any, while nothing has been written
+  redis.call('HLEN', KEYS[4])
+end
+
 if ARGV[2] == '1' then
   redis.call('LREM', KEYS[3], 0, token)
   redis.call('HDEL', KEYS[4], token)
   redis.call('DEL', KEYS[1])
 end
 
-local slot
-for i = 5, #KEYS do
-  if string.match(values[i] or '', '^%d+:(.*)$') == token then slot = i end
-end
-
-if slot and redis.call('EXISTS', KEYS[3]) == 0 then
+if slot and not waited then
   redis.call('DEL', KEYS[slot])
 elseif slot then
   local time = redis.call('TIME')
@@ -39,7 +44,8 @@ elseif slot then
     while head do
       local alive = redis.call('HGET', KEYS[4], head)
       redis.call('HDEL', KEYS[4], head)
-      if not alive or tonumber(alive) * 1000 >= now then
+      -- No more than a hint: who is not known to be gone is there.
+      if (tonumber(alive or '') or math.huge) * 1000 >= now then
         local number = mint()
         redis.call('SET', KEYS[i], number .. ':' .. head, 'PX', ARGV[4])
         if ARGV[6] == '1' then
