@@ -48,13 +48,13 @@ def test_a_lock_is_kept_and_waited_for_while_its_slot_moves(on_cluster):
         with redis_lock("moving", ttl=3, wait=20):
             got.append(time.monotonic())
 
-    with redis_lock("moving", ttl=1.2) as lease:
+    with redis_lock("moving", ttl=3) as lease:
         waiter = threading.Thread(target=wait_for_it)
         waiter.start()
         moving.begin()
-        time.sleep(1)
+        time.sleep(2)
         moving.move_all()
-        time.sleep(1)
+        time.sleep(2)
         lease.check()
         assert got == []
         released = time.monotonic()
