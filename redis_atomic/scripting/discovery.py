@@ -64,10 +64,17 @@ def discover(
 def _files(label: str | None, folder: Path) -> Iterator[tuple[str, Path]]:
     patterns = ["*.lua"] if label else ["*.lua", "*/*.lua"]
     for pattern in patterns:
-        for path in sorted(_resolved(folder).glob(pattern)):
+        for path in _matching(folder, pattern):
             owner = label or (path.parent.name if "/" in pattern else None)
             if not path.name.startswith("."):  # an editor's lock or back-up
                 yield f"{owner}.{path.stem}" if owner else path.stem, path
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(_resolved(folder).glob(pattern))
+    except ValueError:  # a null byte, from Python 3.13 on; a check tells of the folder
+        return []
 
 
 def _resolved(path: Path) -> Path:
