@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
+from .. import generators
 from ..exceptions import IndeterminateResult, NotExecuted
 from .replies import ERROR_REPLIES, parse_error
 from .server import Server
@@ -21,36 +22,18 @@ from .trips import Command, Trips
 T = TypeVar("T")
 
 
+#: What a generator of trips is told; everything else ends it.
+FAILURES = (NotExecuted, IndeterminateResult)
+
+
 def drive(trips: Trips[T]) -> T:
     """Make the trips that this generator asks for, and return what it returns."""
-    try:
-        trip = next(trips)
-        while True:
-            try:
-                replies = exchange(*trip)
-            except (NotExecuted, IndeterminateResult) as error:
-                trip = trips.throw(error)
-            else:
-                trip = trips.send(replies)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    return generators.drive(trips, lambda trip: exchange(*trip), FAILURES)
 
 
 async def adrive(trips: Trips[T]) -> T:
     """See drive()."""
-    try:
-        trip = next(trips)
-        while True:
-            try:
-                replies = await aexchange(*trip)
-            except (NotExecuted, IndeterminateResult) as error:
-                trip = trips.throw(error)
-            else:
-                trip = trips.send(replies)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    return await generators.adrive(trips, lambda trip: aexchange(*trip), FAILURES)
 
 
 def exchange(server: Server, commands: Sequence[Command], delay: float = 0.0) -> list[Any]:

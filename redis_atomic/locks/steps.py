@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.dispatch import Signal
 
+from .. import generators
 from ..client.connections import Client
 from ..client.deadline import awaited_within, within
 from ..client.execution import arun, run
@@ -48,34 +49,12 @@ Steps = Generator[Step, Any, T]
 
 def drive(steps: Steps[T]) -> T:
     """Perform the steps in this thread; what they return or raise."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                outcome = step.perform()
-            except RedisAtomicError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    return generators.drive(steps, lambda step: step.perform(), RedisAtomicError)
 
 
 async def adrive(steps: Steps[T]) -> T:
     """See drive()."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                outcome = await step.aperform()
-            except RedisAtomicError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    return await generators.adrive(steps, lambda step: step.aperform(), RedisAtomicError)
 
 
 async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:

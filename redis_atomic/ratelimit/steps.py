@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import async_to_sync
 
+from .. import generators
+
 T = TypeVar("T")
 
 
@@ -30,34 +32,12 @@ Steps = Generator[Ask, Any, T]
 
 def walk(steps: Steps[T]) -> T:
     """Go through the steps and return what they return. What an Ask raises, they see."""
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                answer = ask.sync()
-            except Exception as error:  # noqa: BLE001 - the steps' to judge
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
+    return generators.drive(steps, lambda ask: ask.sync(), Exception)
 
 
 async def awalk(steps: Steps[T]) -> T:
     """See walk()."""
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                answer = await ask.asynchronous()
-            except Exception as error:  # noqa: BLE001 - the steps' to judge
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
+    return await generators.adrive(steps, lambda ask: ask.asynchronous(), Exception)
 
 
 def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
