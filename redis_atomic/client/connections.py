@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from django.core.cache import caches
@@ -21,6 +22,7 @@ from django_redis.pool import SentinelConnectionFactory
 from ..cluster import ClusterConnectionFactory
 from ..scripting.script import Call, Key, PrefixedKey
 from .cluster import Cluster
+from .lean import Lean, is_possible
 from .pools import make_ours
 from .sentinel import Sentinel
 from .server import Server
@@ -84,6 +86,13 @@ class Client(Server):
             factory.make_connection_params(self.urls[0] if url is None else url)
         )
         return make_ours(pool, timeout=self.timeout, max_connections=self.max_connections)
+
+    @cached_property
+    def lean(self) -> Lean | None:
+        """The connections that threads keep, where they may: not on a cluster."""
+        if isinstance(self.topology, Cluster) or not is_possible(self._cache.client, self.pool):
+            return None
+        return Lean(self)
 
     @property
     def budget(self) -> float:

@@ -14,14 +14,18 @@ from redis.exceptions import NoPermissionError, NoScriptError
 from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.script import Call, Script
 from .connections import Client
+from ..scripting.packing import pack
 from .replies import ERROR_REPLIES, translate
-from .travel import adrive, drive
+from .travel import FAILURES, adrive, drive, resume
 from .trips import Command, Path, Trips
 
 T = TypeVar("T")
 
 #: A SCRIPT FLUSH can fall between our SCRIPT LOAD and EVALSHA, and then again.
 MAX_LOADS = 10
+
+#: Outcomes of a trip that are no answer yet.
+UNSETTLED = (*ERROR_REPLIES, *FAILURES)
 
 
 def run(client: Client, call: Call[T]) -> T:
@@ -31,7 +35,15 @@ def run(client: Client, call: Call[T]) -> T:
     Raises NotExecuted, IndeterminateResult, or a ReplyError, as the exceptions
     module tells; on a cluster CrossSlot for keys that don't lie together.
     """
-    return call.parse(drive(attempts(client, call)))
+    script = call.command
+    if client.lean is None or isinstance(script, str):
+        return call.parse(drive(attempts(client, call)))
+    keys = keys_as_sent(client, call)
+    try:
+        outcome = client.lean.ask(pack(_command_for(client, script), script.sha, keys, call.args))
+    except FAILURES as error:
+        outcome = error
+    return call.parse(settled(client, call, outcome))
 
 
 async def arun(client: Client, call: Call[T]) -> T:
@@ -41,8 +53,19 @@ async def arun(client: Client, call: Call[T]) -> T:
 
 def attempts(client: Client, call: Call[Any]) -> Trips[Any]:
     """What to send until there is an answer; returns the reply, not yet parsed."""
-    keys = tuple([client.make_key(key, call.version) for key in call.keys])
+    keys = keys_as_sent(client, call)
     return attempts_on(client.path(keys, call), client, call, keys)
+
+
+def keys_as_sent(client: Client, call: Call[Any]) -> tuple[bytes, ...]:
+    return tuple([client.make_key(key, call.version) for key in call.keys])
+
+
+def settled(client: Client, call: Call[Any], outcome: Any) -> Any:
+    """The reply to a call whose first trip was lean: where that was no answer, go on from there."""
+    if isinstance(outcome, UNSETTLED):
+        return resume(attempts(client, call), outcome)
+    return outcome
 
 
 def attempts_on(path: Path, client: Client, call: Call[Any], keys: tuple[bytes, ...]) -> Trips[Any]:
@@ -60,10 +83,9 @@ def attempts_on(path: Path, client: Client, call: Call[Any], keys: tuple[bytes, 
 
 def _ask_script(path: Path, client: Client, script: Script, words: Command) -> Trips[Any]:
     """The reply to EVALSHA; the script is loaded where the server did not know it."""
-    read_only = script.read_only and client.has_read_only_scripts
-    command = ("EVALSHA_RO" if read_only else "EVALSHA", script.sha, *words)
+    command = (_command_for(client, script), script.sha, *words)
     (reply,) = yield from path([command])
-    if read_only and _is_unknown_command(reply):  # Redis 6.2
+    if command[0] == "EVALSHA_RO" and _is_unknown_command(reply):  # Redis 6.2
         client.has_read_only_scripts = False
         return (yield from _ask_script(path, client, script, words))
     for _ in range(MAX_LOADS):
@@ -75,6 +97,10 @@ def _ask_script(path: Path, client: Client, script: Script, words: Command) -> T
         if isinstance(loaded, ERROR_REPLIES):
             return loaded
     return reply
+
+
+def _command_for(client: Client, script: Script) -> str:
+    return "EVALSHA_RO" if script.read_only and client.has_read_only_scripts else "EVALSHA"
 
 
 def _twice(path: Path) -> Path:

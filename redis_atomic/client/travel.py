@@ -36,6 +36,21 @@ async def adrive(trips: Trips[T]) -> T:
     return await generators.adrive(trips, lambda trip: aexchange(*trip), FAILURES)
 
 
+def resume(trips: Trips[T], outcome: Any) -> T:
+    """drive(), where the first trip was made already: it brought this reply or failure."""
+    outcomes = [outcome]
+    return generators.drive(
+        trips, lambda trip: told(outcomes.pop()) if outcomes else exchange(*trip), FAILURES
+    )
+
+
+def told(outcome: Any) -> list[Any]:
+    """An outcome as a trip brings it: raised, or the only reply."""
+    if isinstance(outcome, FAILURES):
+        raise outcome
+    return [outcome]
+
+
 def exchange(server: Server, commands: Sequence[Command], delay: float = 0.0) -> list[Any]:
     """
     Write the commands at once and read a reply for each, errors included.
@@ -45,24 +60,37 @@ def exchange(server: Server, commands: Sequence[Command], delay: float = 0.0) ->
     """
     if delay:
         time.sleep(delay)
+    connection = check_out(server)
+    try:
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        replies = [_reply_of(connection) for _ in commands]
+        if any(map(is_demoted, replies)):
+            connection.disconnect()  # look for the new one
+        return replies
+    except (RedisError, OSError) as error:
+        raise IndeterminateResult(lost(server, commands[0][0], error)) from error
+    except BaseException:
+        connection.disconnect()  # it may hold a reply that nobody will read
+        raise
+    finally:
+        server.pool.release(connection)
+
+
+def check_out(server: Server) -> Any:
+    """A sound connection of the threads' pool; NotExecuted if none can be had."""
     pool = server.pool
     try:
         connection = pool.get_connection()
     except (RedisError, OSError) as error:
         raise NotExecuted(_unreachable(server, error)) from error
     try:
-        connection.send_packed_command(connection.pack_commands(commands))
-        replies = [_reply_of(connection) for _ in commands]
-        if _demoted(replies):
-            connection.disconnect()  # look for the new one
-        return replies
-    except (RedisError, OSError) as error:
-        raise IndeterminateResult(_lost(server, commands, error)) from error
-    except BaseException:
-        connection.disconnect()  # it may hold a reply that nobody will read
-        raise
-    finally:
+        connection.check_health()
+    except BaseException as error:
         pool.release(connection)
+        if isinstance(error, RedisError | OSError):
+            raise NotExecuted(_unreachable(server, error)) from error
+        raise
+    return connection
 
 
 async def aexchange(server: Server, commands: Sequence[Command], delay: float = 0.0) -> list[Any]:
@@ -77,11 +105,11 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
     try:
         await connection.send_packed_command(connection.pack_commands(commands))
         replies = [await _areply_of(connection) for _ in commands]
-        if _demoted(replies):
+        if any(map(is_demoted, replies)):
             await connection.disconnect()
         return replies
     except (RedisError, OSError) as error:
-        raise IndeterminateResult(_lost(server, commands, error)) from error
+        raise IndeterminateResult(lost(server, commands[0][0], error)) from error
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
@@ -89,12 +117,9 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
         await pool.release(connection)
 
 
-def _demoted(replies: Sequence[Any]) -> bool:
+def is_demoted(reply: Any) -> bool:
     """Whether a server says that it takes no writes any more."""
-    return any(
-        isinstance(reply, ERROR_REPLIES) and parse_error(reply).code == "READONLY"
-        for reply in replies
-    )
+    return isinstance(reply, ERROR_REPLIES) and parse_error(reply).code == "READONLY"
 
 
 def _reply_of(connection: Any) -> Any:
@@ -111,16 +136,16 @@ async def _areply_of(connection: Any) -> Any:
         return error
 
 
-def _unreachable(server: Server, error: Exception) -> str:
+def _unreachable(server: Server, error: BaseException) -> str:
     return (
         f"Redis of {server.where} could not be reached: {error} "
         "Nothing was sent. Check its LOCATION and that the server is running."
     )
 
 
-def _lost(server: Server, commands: Sequence[Command], error: Exception) -> str:
-    first = str(commands[0][0])
+def lost(server: Server, command: object, error: BaseException) -> str:
+    """What IndeterminateResult says."""
     return (
-        f"Redis of {server.where} did not answer {first}: {error} "
+        f"Redis of {server.where} did not answer {command}: {error} "
         "It was executed once or not at all, and was not sent again."
     )

@@ -1,0 +1,151 @@
+"""
+The lean call: one write and one read on a connection that the thread has at hand.
+
+To check a connection out of redis-py's pool and in again takes as long as all else
+that a client does for a call. So a thread keeps the one it used, for ``TENURE``
+seconds at a time: then the pool gets it back and does with it what it does at each
+check-out, such as authenticating anew.
+
+Only what goes well is done here. Any other outcome is handed to the ordinary path,
+which takes it for that of its own first trip (``execution.run``).
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from os import getpid
+from time import monotonic
+from typing import Any
+
+import redis.connection
+import redis.sentinel
+from django_redis.client import DefaultClient, SentinelClient
+from redis.exceptions import RedisError
+
+from ..conf import conf
+from ..exceptions import IndeterminateResult
+from .replies import ERROR_REPLIES
+from .server import Server
+from .travel import check_out, is_demoted, lost
+
+#: Seconds for which a thread keeps a connection before the pool sees it again.
+TENURE = 1.0
+
+#: What is known to have connections that may stay with a thread.
+CLIENTS = frozenset({DefaultClient, SentinelClient})
+POOLS = frozenset(
+    {
+        redis.connection.ConnectionPool,
+        redis.connection.BlockingConnectionPool,
+        redis.sentinel.SentinelConnectionPool,
+    }
+)
+
+
+def is_possible(cache_client: Any, pool: Any) -> bool:
+    """Whether the pool's connections may stay with threads: not where anything is custom-made."""
+    return (
+        conf.LEAN_CALLS
+        and type(cache_client) in CLIENTS
+        and type(pool) in POOLS
+        and getattr(pool, "cache", None) is None
+        and hasattr(select, "poll")
+    )
+
+
+class Lean:
+    """
+    The connections that threads keep to one server.
+
+    Half of the pool's connections are kept at most: other threads take one from the
+    pool for each call.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._thread = _Thread()
+        self._kept: set[int] = set()
+
+    def ask(self, packed: bytes) -> Any:
+        """
+        The reply to a packed call, an error reply too.
+
+        Raises NotExecuted while nothing has been sent, IndeterminateResult after.
+        """
+        kept = self._take()
+        connection = kept.connection
+        try:
+            connection.send_packed_command((packed,), check_health=False)
+            reply = connection.read_response()
+        except ERROR_REPLIES as error:
+            reply = error
+            if is_demoted(error):
+                connection.disconnect()  # look for the new one
+        except BaseException as error:
+            connection.disconnect()  # it may hold a reply that nobody will read
+            kept.give_back()
+            if isinstance(error, RedisError | OSError):
+                raise IndeterminateResult(lost(self._server, "EVALSHA", error)) from error
+            raise
+        if kept.stays:
+            self._thread.kept = kept
+        return reply
+
+    def _take(self) -> _Kept:
+        """
+        The thread's connection, or one of the pool.
+
+        While it is in use the thread has none: a signal handler's call that comes
+        between takes another.
+        """
+        kept, self._thread.kept = self._thread.kept, None
+        if kept is not None:
+            if kept.is_usable():
+                return kept
+            kept.give_back()
+        return _Kept(self._server.pool, check_out(self._server), self._kept)
+
+
+class _Thread(threading.local):
+    kept: _Kept | None = None
+
+
+class _Kept:
+    """A connection out of the pool, which gets it back when the thread ends at the latest."""
+
+    def __init__(self, pool: Any, connection: Any, others: set[int]) -> None:
+        self.connection = connection
+        self._pool = pool
+        self._process = getpid()
+        self._until = monotonic() + TENURE
+        self._socket = connection._sock
+        # Readable before anything was asked: closed by the server, or not ours to read.
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        self._readable = poll.poll
+        self._others = others
+        self.stays = len(others) < pool.max_connections // 2
+        if self.stays:
+            others.add(id(self))
+
+    def is_usable(self) -> bool:
+        return (
+            monotonic() < self._until
+            and self.connection._sock is self._socket  # nobody has closed it
+            and self._process == getpid()
+            and not self._readable(0)
+        )
+
+    def give_back(self) -> None:
+        """Let the pool have the connection; in a fork it is the parent's, and only closed."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self._others.discard(id(self))
+            if self._process == getpid():
+                pool.release(self.connection)
+            else:
+                self.connection.disconnect()
+
+    def __del__(self) -> None:
+        self.give_back()

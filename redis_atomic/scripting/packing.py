@@ -1,0 +1,37 @@
+"""
+Script calls as bytes, as RESP has them: https://redis.io/docs/latest/develop/reference/protocol-spec/
+
+What never changes of a call, the name and hash of its script and the number of its
+words, is packed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .script import Arg
+
+
+@lru_cache(maxsize=4096)
+def head(command: str, sha: str, keys: int, args: int) -> bytes:
+    """The beginning of a call with so many keys and arguments: up to its first key."""
+    return b"*%d\r\n%b" % (3 + keys + args, words((command, sha, keys)))
+
+
+def words(args: Iterable[Arg]) -> bytes:
+    """Each of these with its length before it."""
+    return b"".join([word(arg) for arg in args])
+
+
+def word(arg: Arg) -> bytes:
+    """One argument, a str as UTF-8 and an int in digits."""
+    data = arg if isinstance(arg, bytes) else str(arg).encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def pack(command: str, sha: str, keys: Sequence[bytes], args: Sequence[Arg]) -> bytes:
+    """EVALSHA or EVALSHA_RO of a script with these keys and arguments."""
+    return head(command, sha, len(keys), len(args)) + words(keys) + words(args)
