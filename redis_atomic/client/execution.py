@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from ..exceptions import IndeterminateResult, NotExecuted
+from ..scripting.packing import pack
 from ..scripting.script import Call, Script
 from .connections import Client
-from ..scripting.packing import pack
 from .replies import ERROR_REPLIES, translate
 from .travel import FAILURES, adrive, drive, resume
 from .trips import Command, Path, Trips
