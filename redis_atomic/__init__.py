@@ -6,7 +6,8 @@ from .locks.fencing import afenced_update, fenced_update
 from .locks.lease import Lease, current_lease
 from .locks.lock import redis_lock, redis_semaphore
 from .locks.options import FOREVER
-from .ratelimit.limit import Decision, Limit, LimitState
+from .ratelimit.decision import Decision, LimitState
+from .ratelimit.limit import Limit
 from .ratelimit.rate_limiter import RateLimiter
 from .registry import scripts
 from .scripting.script import Call, RawKey

@@ -36,7 +36,8 @@ from .scripting import arguments
 from .scripting.arguments import INT64_MAX, Seconds, Value
 from .scripting.builtin import builtin
 from .scripting.companion import companion_key
-from .scripting.script import Arg, Call, RawKey, as_is
+from .scripting.packing import Arg
+from .scripting.script import Call, RawKey, as_is
 
 __all__ = [
     "Increment",

@@ -7,7 +7,8 @@ import pytest
 
 from redis_atomic import operations
 from redis_atomic.locks.protocol import Terms, Ticket, inspect, keys_of
-from redis_atomic.ratelimit.limit import Charge, Limit
+from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.protocol import ask, take_back
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.scripting.builtin import FOLDER, builtin

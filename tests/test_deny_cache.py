@@ -7,8 +7,8 @@ from django.test import override_settings
 
 from redis_atomic import Limit, RateLimiter
 from redis_atomic.ratelimit import deny_cache as module
+from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
-from redis_atomic.ratelimit.limit import Charge
 from redis_atomic.ratelimit.limiter import decide
 from redis_atomic.ratelimit.rate import Rate
 

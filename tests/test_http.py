@@ -13,6 +13,8 @@ from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.decision import NEVER, Answer, Decision, LimitState, State
 from redis_atomic.ratelimit.http import (
     Entry,
     policy_names,
@@ -20,7 +22,7 @@ from redis_atomic.ratelimit.http import (
     set_header_fields,
     set_refusal_fields,
 )
-from redis_atomic.ratelimit.limit import NAME, Charge, Decision, Limit, LimitState
+from redis_atomic.ratelimit.limit import NAME, Limit
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.ratelimit.steps import awalk, walk
 
@@ -40,8 +42,10 @@ def entry(rate="5/m", *, remaining=3, retry=0.0, reset=12.0, **options):
 
 
 def refused(*entries, retry=3.2, degraded=False):
-    states = tuple(entry.state for entry in entries)
-    return Decision(False, 5, 0, retry, 60.0, 1, degraded, False, states)
+    entries = entries or (entry(),)
+    wait = NEVER if retry is None else round(retry * 1e6)
+    states = [State(0, wait, 60_000_000)] * len(entries)
+    return Decision([each.charge for each in entries], Answer(False, states), degraded=degraded)
 
 
 def fields(*entries):

@@ -2,13 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from redis_atomic.ratelimit.limit import Charge, Limit, check_apart, check_cost, usual_cost
+from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.decision import Answer, Decision, State
+from redis_atomic.ratelimit.limit import Limit, check_apart, check_cost, usual_cost
 from redis_atomic.ratelimit.protocol import (
     LONGEST_LIFE,
-    Answer,
-    State,
     count_of,
-    decision_of,
     key_of,
     life_of,
     tag_of,
@@ -216,7 +215,7 @@ def test_the_count_is_what_deny_cache_and_key_agree_on():
 
 def decided(allowed, *states, **options):
     charges = [charge(f"{10 * (i + 1)}/m", scope=str(i), **options) for i in range(len(states))]
-    return decision_of(charges, Answer(allowed, [State(*state) for state in states]))
+    return Decision(charges, Answer(allowed, [State(*state) for state in states]))
 
 
 def test_an_allowed_decision_shows_the_limit_with_least_left():
@@ -243,7 +242,7 @@ def test_a_cost_above_the_limit_has_no_time_to_retry():
 def test_a_limit_in_shadow_mode_reports_and_is_not_the_tightest():
     limits = Limit("10/m", shadow=True), Limit("20/m", scope="b")
     charges = [Charge(limit, limit.rate, "view", "ip:192.0.2.1") for limit in limits]
-    decision = decision_of(charges, Answer(True, [State(0, 9, 9), State(5, 0, 9)]))
+    decision = Decision(charges, Answer(True, [State(0, 9, 9), State(5, 0, 9)]))
     assert decision
     assert decision.shadowed
     assert (decision.limit, decision.remaining) == (20, 5)
@@ -260,7 +259,7 @@ def test_a_decision_keeps_its_receipt_to_itself():
 def test_a_receipt_is_redeemed_once_and_charge_by_charge():
     charges = [charge("5/m"), charge("9/h"), charge("7/d", cost=0)]
     states = [State(1, 0, 10, 100), State(1, 0, 10, 200), State(1, 0, 0, 300)]
-    receipt = decision_of(charges, Answer(True, states))._receipt
+    receipt = Decision(charges, Answer(True, states))._receipt
     assert receipt.redeem(charges[1:2]) == [(charges[1], 200)]
     assert receipt.redeem(charges[1:2]) == []
     assert receipt.redeem() == [(charges[0], 100)]

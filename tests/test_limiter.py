@@ -21,9 +21,9 @@ from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
 from redis_atomic.exceptions import CrossSlot, NotExecuted, WrongType
 from redis_atomic.ratelimit import limiter
+from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.keys import keys_of
-from redis_atomic.ratelimit.limit import Charge
 from redis_atomic.ratelimit.limiter import adecide, decide, peek, refund, reset
 from redis_atomic.ratelimit.protocol import ask, tag_of
 from redis_atomic.ratelimit.rate import Rate
@@ -266,7 +266,7 @@ def test_a_million_units_that_expire_at_once_are_passed_over_quickly(server_clie
     commands_per_call = 60  # a search by leaps and halves, and not a walk
 
     def at(moment, cost):
-        call = ask([replace(charge, cost=cost)], key)
+        call = ask([Charge(charge.limit, charge.rate, charge.scope, charge.identity, cost)], key)
         return run(client, replace(call, args=(*call.args, 10**15 + moment, 10**8)))
 
     assert at(0, 500_000).allowed

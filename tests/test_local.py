@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_atomic.ratelimit.limit import Charge, Limit
+from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.local import PARTS, LocalLimiter
 from redis_atomic.ratelimit.rate import Rate
 from tests.test_rate_limit_oracle import BucketModel, expected

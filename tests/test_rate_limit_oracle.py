@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
-from redis_atomic.ratelimit.limit import Charge, Limit
-from redis_atomic.ratelimit.protocol import NEVER, Answer, State, ask, life_of, take_back, tick_of
+from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.decision import NEVER, Answer, State
+from redis_atomic.ratelimit.limit import Limit
+from redis_atomic.ratelimit.protocol import ask, life_of, take_back, tick_of
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.scripting.script import PrefixedKey
 
@@ -103,6 +105,10 @@ def model_of(limit):
     return WindowModel() if limit.algorithm == "sliding_window" else BucketModel()
 
 
+def costing_nothing(charge):
+    return Charge(charge.limit, charge.rate, charge.scope, charge.identity, 0)
+
+
 def expected(models, charges, now, peek):
     states = [model.look(charge, now) for model, charge in zip(models, charges, strict=True)]
     allowed = all(
@@ -111,7 +117,7 @@ def expected(models, charges, now, peek):
     for i, (model, charge) in enumerate(zip(models, charges, strict=True)):
         if allowed and not peek and charge.cost and states[i].retry_after == 0:
             model.charge(charge, now)
-            after = model.look(dataclasses.replace(charge, cost=0), now)
+            after = model.look(costing_nothing(charge), now)
             states[i] = after._replace(retry_after=0)
     return Answer(allowed, states)
 

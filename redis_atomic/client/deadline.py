@@ -20,6 +20,10 @@ from ..exceptions import IndeterminateResult
 
 T = TypeVar("T")
 
+#: To change a socket's time-out takes as long as to ask it for a reply: it is left as it
+#: is while at least this part of it is left.
+NEARLY = 0.95
+
 
 class _Deadline(threading.local):
     at: float | None = None  # monotonic
@@ -73,7 +77,11 @@ class _Punctual:
             self.socket_connect_timeout = configured
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        if _deadline.at is None or self._sock is None:
+        if (
+            _deadline.at is None
+            or self._sock is None
+            or _deadline.at - monotonic() > NEARLY * self.socket_timeout
+        ):
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
         try:
             self._sock.settimeout(min(self.socket_timeout, _time_left(_deadline.at)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from redis import exceptions as errors
 
 from ..exceptions import NotExecuted, RedisAtomicError
-from ..scripting.script import Arg
+from ..scripting.packing import Arg
 from .replies import ERROR_REPLIES, REFUSAL, parse_error
 
 if TYPE_CHECKING:

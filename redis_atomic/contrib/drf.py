@@ -38,9 +38,10 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
 from ..conf import conf
+from ..ratelimit.decision import Decision
 from ..ratelimit.gate import Admission, Rule, enter, leave
 from ..ratelimit.http import set_refusal_fields
-from ..ratelimit.limit import Decision, Limit
+from ..ratelimit.limit import Limit
 from ..ratelimit.networks import as_exempt
 from ..ratelimit.steps import walk
 from .throttling import limits_of

@@ -39,8 +39,9 @@ from ninja.decorators import decorate_view
 from ninja.throttling import BaseThrottle
 
 from .. import decorators
+from ..ratelimit.decision import Decision
 from ..ratelimit.gate import Rule, enter
-from ..ratelimit.limit import Decision, Limit, check_apart
+from ..ratelimit.limit import Limit, check_apart
 from ..ratelimit.limiter import refund
 from ..ratelimit.networks import as_exempt
 from ..ratelimit.steps import walk

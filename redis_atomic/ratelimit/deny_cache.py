@@ -11,7 +11,6 @@ refunds are the rule (``count_when``).
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -21,17 +20,16 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from ..conf import conf
-from .limit import Charge, Decision, Limit, usual_cost
+from .charge import LONGEST_IDENTITY, Charge, Identity
+from .decision import Decision
+from .limit import Limit, usual_cost
 from .protocol import count_of
 from .rate import Rate
 
 LONGEST = 5.0  # seconds
-#: Raw identities are kept: long ones would make the bounded cache a large one.
-LONGEST_IDENTITY = 256
 #: How old the times in a Decision may get before they are told anew, in seconds.
 STALE = 0.001
 
-Identity = str | tuple[str, ...]
 #: What is asked, whoever asks.
 Terms = tuple[tuple[Limit, Rate, str], ...]
 
@@ -73,11 +71,9 @@ class Refusal:
             return None
         decision, told = self._told
         if now - told > STALE:
-            decision = _aged(decision, now - told)
+            decision = decision.later(now - told, dearest)
             self._told = decision, now
-        if decision.cost != dearest:
-            return dataclasses.replace(decision, cost=dearest)
-        return decision
+        return decision if decision.cost == dearest else decision.later(0.0, dearest)
 
 
 class DenyCache:
@@ -187,26 +183,6 @@ def _identities(charges: Sequence[Charge]) -> object:
 
 def _is_long(identity: Identity) -> bool:
     return sum(map(len, (identity,) if isinstance(identity, str) else identity)) > LONGEST_IDENTITY
-
-
-def _aged(decision: Decision, seconds: float) -> Decision:
-    return dataclasses.replace(
-        decision,
-        retry_after=_less(decision.retry_after, seconds),
-        reset_after=max(decision.reset_after - seconds, 0.0),
-        limits=tuple(
-            dataclasses.replace(
-                state,
-                retry_after=_less(state.retry_after, seconds),
-                reset_after=max(state.reset_after - seconds, 0.0),
-            )
-            for state in decision.limits
-        ),
-    )
-
-
-def _less(retry_after: float | None, seconds: float) -> float | None:
-    return retry_after and max(retry_after - seconds, 0.0)
 
 
 deny_cache = DenyCache()

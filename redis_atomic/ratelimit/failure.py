@@ -18,9 +18,9 @@ from time import monotonic
 from ..conf import conf
 from ..exceptions import RedisAtomicError
 from ..signals import rate_limit_degraded
-from .limit import Charge, Decision
+from .charge import Charge
+from .decision import Answer, Decision, State
 from .local import LocalLimiter
-from .protocol import Answer, State, decision_of
 
 logger = logging.getLogger("redis_atomic.rate_limits")
 
@@ -139,4 +139,4 @@ def degraded_decision(charges: Sequence[Charge], *, peek: bool = False) -> Decis
         wait = round(PAUSE * 1e6)
         shadow = all(charge.limit.shadow for charge in charges)
         answer = Answer(shadow, [State(0, wait, wait) for charge in charges])
-    return decision_of(charges, answer, degraded=True)
+    return Decision(charges, answer, degraded=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,11 @@ from django.http.response import HttpResponseBase
 
 from ..signals import rate_limited
 from .addresses import client_address
+from .charge import Charge
+from .decision import Decision
 from .http import Entry, refusal, set_header_fields, set_refusal_fields
 from .identity import Kwargs, identify
-from .limit import Charge, Decision, Limit, as_rate
+from .limit import Limit, as_rate
 from .limiter import adecide, arefund, decide, refund
 from .methods import covers
 from .networks import Exempt, is_in
@@ -93,7 +95,7 @@ def enter(
     charges = [charge for charge, _ in asked]
     decision = yield Ask(partial(decide, charges), partial(adecide, charges))
     entries = record.add(charges, decision)
-    _request_itself(request).rate_limit = merged(record.decisions)  # type: ignore[attr-defined]
+    _request_itself(request).rate_limit = Decision.merged(record.decisions)  # type: ignore[attr-defined]
     if not decision or decision.shadowed:
         yield from _tell(request, decision)
     if decision or not any(rule.block for rule in rules):
@@ -129,20 +131,6 @@ def record_of(request: HttpRequest) -> Record:
         request._rate_limit_record = record  # type: ignore[attr-defined]
         request.rate_limit = None  # type: ignore[attr-defined]
     return record
-
-
-def merged(decisions: Sequence[Decision]) -> Decision:
-    """One decision of several: allowed if all are, with the figures of the tightest."""
-    if len(decisions) == 1:
-        return decisions[0]
-    return replace(
-        min(decisions, key=lambda each: (each.allowed, each.remaining, -each.reset_after)),
-        cost=max(decision.cost for decision in decisions),
-        degraded=any(decision.degraded for decision in decisions),
-        shadowed=any(decision.shadowed for decision in decisions),
-        limits=tuple([state for decision in decisions for state in decision.limits]),
-        _receipt=None,
-    )
 
 
 def _charges(

@@ -30,7 +30,8 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control
 
 from ..conf import conf
-from .limit import Charge, Decision, LimitState
+from .charge import Charge
+from .decision import Decision, LimitState
 from .rate import SECOND
 from .steps import Ask, Steps
 

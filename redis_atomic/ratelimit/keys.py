@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from django.core.signals import setting_changed
 from django.utils.crypto import salted_hmac
 
 from ..scripting.script import PrefixedKey
-from .limit import Charge
+from .charge import LONGEST_IDENTITY, Charge, Tariff
 from .protocol import key_of, tag_of
 
 
@@ -18,7 +18,7 @@ def keys_of(charges: Sequence[Charge]) -> tuple[PrefixedKey, ...]:
     if not charges:
         raise ValueError("charges is empty: there is no limit to ask.")
     keys = tuple([key_for(charge) for charge in charges])
-    if len(set(keys)) < len(keys):
+    if len(keys) > 1 and len(set(keys)) < len(keys):
         one, other = _two_with_one_key(charges, keys)
         raise ValueError(
             f"The limits {one.rate} by {one.limit.key!r} and {other.rate} by {other.limit.key!r} "
@@ -39,8 +39,16 @@ def _two_with_one_key(
 
 
 def key_for(charge: Charge) -> PrefixedKey:
-    """See key_of()."""
+    """See key_of(). Hashing takes longer than all else, so that keys in use are remembered."""
+    identity = charge.identity
+    if isinstance(identity, str) and len(identity) <= LONGEST_IDENTITY:
+        return _remembered(charge.tariff, identity, _secret())
     return key_of(charge, _secret())
+
+
+@lru_cache(maxsize=4096)
+def _remembered(tariff: Tariff, identity: str, secret: bytes) -> PrefixedKey:
+    return key_of(Charge.at(tariff, identity), secret)
 
 
 def groups_by_slot(keys: Sequence[PrefixedKey]) -> list[list[int]]:

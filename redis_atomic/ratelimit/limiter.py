@@ -15,11 +15,13 @@ from django.core.signals import setting_changed
 
 from ..exceptions import CrossSlot, RedisAtomicError, WrongType
 from ..scripting.script import Call, PrefixedKey
+from .charge import Charge
+from .decision import Answer, Decision, State, is_charged
 from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of
-from .limit import Charge, Decision, Limit
-from .protocol import Answer, State, ask, decision_of, is_charged, take_back
+from .limit import Limit
+from .protocol import ask, take_back
 from .rate import SECOND, Rate
 from .transport import Steps, awalk, setup, walk
 
@@ -94,7 +96,7 @@ def _decide(charges: Sequence[Charge]) -> Steps[Decision]:
     answer = yield from _ask(charges)
     if answer is None:
         return degraded_decision(charges)
-    decision = decision_of(charges, answer)
+    decision = Decision(charges, answer)
     if not decision:
         deny_cache.remember(charges, decision)
     return decision
@@ -104,7 +106,7 @@ def _peek(charges: Sequence[Charge]) -> Steps[Decision]:
     answer = yield from _ask(charges, peek=True)
     if answer is None:
         return degraded_decision(charges, peek=True)
-    return decision_of(charges, answer)
+    return Decision(charges, answer)
 
 
 def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | None]:
@@ -212,7 +214,7 @@ def _reset(charges: Sequence[Charge]) -> Steps[None]:
 
 
 def _unlimited(charges: Sequence[Charge]) -> Decision:
-    return decision_of(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))
+    return Decision(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))
 
 
 def _probe() -> None:

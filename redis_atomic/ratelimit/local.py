@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Protocol
 
-from .limit import Charge
-from .protocol import NEVER, Answer, State, count_of, life_of, unit_and_drain
+from .charge import Charge
+from .decision import NEVER, Answer, State
+from .protocol import count_of, life_of, unit_and_drain
 
 PARTS = 128
 #: Counts kept; the one that was idle longest makes room for a new one.

@@ -7,50 +7,21 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..scripting.builtin import builtin
+from ..scripting.packing import Packed
 from ..scripting.script import Call, PrefixedKey
-from .limit import Charge, Decision, Limit, LimitState, Receipt
-from .rate import MILLISECOND, SECOND, Rate
+from .charge import Charge, Tariff
+from .decision import Answer
+from .limit import Limit
+from .rate import MILLISECOND, Rate
 
 #: Changes with the keys' contents, so that two releases never misread each other's.
 FORMAT = "rl1"
 #: Records are stamps modulo 2^24: a unit has to be gone before half of that has passed.
 LONGEST_LIFE = 2**23
 LONGEST_SCOPE = 64
-NEVER = -1
-
-
-class State(NamedTuple):
-    """
-    What one limit answered. Microseconds.
-
-    ``retry_after`` is NEVER for a cost above the limit. ``end`` is when
-    ``reset_after`` is over, on the clock of whoever answered.
-    """
-
-    remaining: int
-    retry_after: int
-    reset_after: int
-    end: int = 0
-
-
-class Answer(NamedTuple):
-    """What was answered to all charges of a call."""
-
-    allowed: bool
-    states: Sequence[State]
-
-    @classmethod
-    def of(cls, reply: list[Any]) -> Answer:
-        """Read the script's reply: allowed, now, then three numbers of each limit."""
-        now = reply[1]
-        states = [
-            State(reply[at], reply[at + 1], reply[at + 2], now + reply[at + 2])
-            for at in range(2, len(reply), 3)
-        ]
-        return cls(bool(reply[0]), states)
 
 
 def key_of(charge: Charge, secret: bytes) -> PrefixedKey:
@@ -137,22 +108,27 @@ def ask(
     charges: Sequence[Charge], keys: Sequence[PrefixedKey], *, peek: bool = False
 ) -> Call[Answer]:
     """The call that charges all of them or none; ``peek``: that only looks."""
-    args = ["peek" if peek else "charge"]
-    for charge in charges:
-        capacity = charge.capacity
-        args.append(_terms(charge, capacity, min(charge.cost, capacity + 1)))
-    return Call(builtin("rate_limit"), tuple(keys), tuple(args), Answer.of)
+    question = _question(tuple([charge.tariff for charge in charges]), peek)
+    return Call(builtin("rate_limit"), tuple(keys), question, Answer.of)
+
+
+@lru_cache(maxsize=4096)
+def _question(tariffs: tuple[Tariff, ...], peek: bool) -> Packed:
+    """What the script is told of all limits, whoever asks."""
+    costs = [min(tariff.cost, tariff.capacity + 1) for tariff in tariffs]
+    terms = [_terms(each, each.capacity, cost) for each, cost in zip(tariffs, costs, strict=True)]
+    return Packed(("peek" if peek else "charge", *terms))
 
 
 def take_back(charges: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) -> Call[Any]:
     """The call that gives charges back, each with the time (microseconds) at which it ends."""
-    args = tuple([_terms(charge, end, charge.cost) for charge, end in charges])
+    args = tuple([_terms(charge.tariff, end, charge.cost) for charge, end in charges])
     return Call(builtin("rate_limit_refund"), tuple(keys), args)
 
 
-def _terms(charge: Charge, capacity_or_end: int, cost: int) -> str:
+def _terms(tariff: Tariff, capacity_or_end: int, cost: int) -> str:
     """What the scripts are told of one limit; a capital letter is a limit in shadow mode."""
-    rate, limit = charge.rate, charge.limit
+    rate, limit = tariff.rate, tariff.limit
     if limit.algorithm == "sliding_window":
         kind, third, fourth = "w", rate.window // MILLISECOND, tick_of(rate.window)
     else:
@@ -160,54 +136,3 @@ def _terms(charge: Charge, capacity_or_end: int, cost: int) -> str:
     if limit.shadow:
         kind = kind.upper()
     return f"{kind} {capacity_or_end} {cost} {third} {fourth}"
-
-
-def decision_of(charges: Sequence[Charge], answer: Answer, *, degraded: bool = False) -> Decision:
-    """The Decision that an answer stands for."""
-    limits = tuple(map(_state_of, charges, answer.states))
-    enforced = [state for state in limits if not state.shadowed] or limits
-    tightest = min(enforced, key=_room if answer.allowed else _hope)
-    return Decision(
-        answer.allowed,
-        tightest.limit,
-        tightest.remaining,
-        0.0 if answer.allowed else tightest.retry_after,
-        tightest.reset_after,
-        max(charge.cost for charge in charges),
-        degraded,
-        any(state.shadowed and state.refuses for state in limits),
-        limits,
-        _receipt_for(charges, answer, degraded) if answer.allowed else None,
-    )
-
-
-def _receipt_for(charges: Sequence[Charge], answer: Answer, degraded: bool) -> Receipt:
-    pairs = zip(charges, answer.states, strict=True)
-    return Receipt([(c, state.end) for c, state in pairs if is_charged(c, state)], degraded)
-
-
-def is_charged(charge: Charge, state: State) -> bool:
-    """Was this charge made, in a call that was allowed? A shadow limit may have no room."""
-    return charge.cost > 0 and state.retry_after == 0
-
-
-def _state_of(charge: Charge, state: State) -> LimitState:
-    limit, rate = charge.limit, charge.rate
-    retry_after = None if state.retry_after == NEVER else state.retry_after / SECOND
-    return LimitState(
-        limit.label(rate),
-        limit.capacity(rate),
-        rate.seconds,
-        state.remaining,
-        retry_after,
-        state.reset_after / SECOND,
-        limit.shadow,
-    )
-
-
-def _room(state: LimitState) -> tuple[float, float]:
-    return state.remaining, -state.reset_after
-
-
-def _hope(state: LimitState) -> float:
-    return float("-inf") if state.retry_after is None else -state.retry_after

@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .charge import Charge, Identity, Tariff, tariff_of
+from .decision import Decision
 from .deny_cache import Terms, deny_cache
-from .limit import Charge, Decision, Limit, check_apart, check_cost, check_name, usual_cost
+from .limit import Limit, check_apart, check_cost, check_name, usual_cost
 from .limiter import adecide, apeek, arefund, areset, decide, peek, refund, reset
 from .named import limits_named
 from .protocol import count_of
 from .rate import Rate
-
-Identity = str | tuple[str, ...]
 
 #: What limiters without a name count under: those of one window share their counts.
 SCOPE = "limiter"
@@ -52,6 +52,7 @@ class RateLimiter:
         # What the deny cache goes by, as of the last call.
         self._terms: Terms = ()
         self._counts: tuple[str, ...] = ()
+        self._usual_tariffs: list[Tariff] = []
 
     def _part(self, given: str | Rate | Limit, options: Mapping[str, Any]) -> str | list[Limit]:
         """A name of RATE_LIMITS as it stands, anything else as limits."""
@@ -156,10 +157,10 @@ class RateLimiter:
         if not self._terms or self._has_names:
             self._terms = tuple(self._current_terms())
             self._counts = tuple([count_of(*term) for term in self._terms])
-        return [
-            Charge(limit, rate, scope, identity, usual_cost(limit) if cost is None else cost)
-            for limit, rate, scope in self._terms
-        ]
+            self._usual_tariffs = [tariff_of(*term, usual_cost(term[0])) for term in self._terms]
+        if cost is None:
+            return [Charge.at(tariff, identity) for tariff in self._usual_tariffs]
+        return [Charge(*term, identity, cost) for term in self._terms]
 
     def _current_terms(self) -> Iterator[tuple[Limit, Rate, str]]:
         for part in self._parts:

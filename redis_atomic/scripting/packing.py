@@ -8,11 +8,18 @@ words, is packed once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from .script import Arg
+Arg: TypeAlias = str | bytes | int
+
+
+class Packed(tuple[Arg, ...]):
+    """Arguments that many calls have in common, packed once."""
+
+    @cached_property
+    def data(self) -> bytes:
+        return words(self)
 
 
 @lru_cache(maxsize=4096)
@@ -34,4 +41,5 @@ def word(arg: Arg) -> bytes:
 
 def pack(command: str, sha: str, keys: Sequence[bytes], args: Sequence[Arg]) -> bytes:
     """EVALSHA or EVALSHA_RO of a script with these keys and arguments."""
-    return head(command, sha, len(keys), len(args)) + words(keys) + words(args)
+    tail = args.data if type(args) is Packed else words(args)
+    return b"%b%b%b" % (head(command, sha, len(keys), len(args)), words(keys), tail)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .packing import Arg, Packed
+
 if TYPE_CHECKING:
     from .signature import Signature
 
@@ -33,7 +35,6 @@ class PrefixedKey:
 
 
 Key = str | RawKey | PrefixedKey
-Arg = str | bytes | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Call(Generic[T]):
     def __post_init__(self) -> None:
         if isinstance(self.command, str):
             self._check_command(self.command)
+        if type(self.args) is Packed:  # made here, and never of a wrong type
+            return
         for number, arg in enumerate(self.args, 1):
             if type(arg) not in WIRE_TYPES and (
                 isinstance(arg, bool) or not isinstance(arg, (str, bytes, int))

@@ -22,9 +22,10 @@ from typing import Any
 
 from ..exceptions import InvalidScript, UnexpectedReply
 from .head import Head, Word, read_head
+from .packing import Arg
 from .parameters import Parameter, read_args, read_keys
 from .results import Result, read_returns
-from .script import Arg, Key
+from .script import Key
 from .spelling import did_you_mean
 from .values import plain
 

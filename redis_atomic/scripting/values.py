@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..exceptions import ScriptError
-from .script import Arg
+from .packing import Arg
 
 #: Redis's own limit for a string, in bytes (its setting proto-max-bulk-len).
 MAX_STRING = 512 * 1024 * 1024

@@ -22,8 +22,9 @@ from ..client.execution import run
 from ..conf import conf
 from ..exceptions import RedisAtomicError
 from ..ratelimit import failure, keys
+from ..ratelimit.charge import Charge
+from ..ratelimit.decision import Decision
 from ..ratelimit.deny_cache import deny_cache
-from ..ratelimit.limit import Charge, Decision
 from ..ratelimit.rate_limiter import RateLimiter
 from ..ratelimit.transport import limits_client
 from ..scripting.script import Call, PrefixedKey, RawKey

@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from ...conf import conf
 from ...exceptions import RedisAtomicError
 from ...ratelimit.addresses import parse_address, subscriber
-from ...ratelimit.limit import Limit, LimitState
+from ...ratelimit.decision import LimitState
+from ...ratelimit.limit import Limit
 from ...ratelimit.limited_views import views_limited_by
 from ...ratelimit.named import limits_named
 from ...ratelimit.rate_limiter import RateLimiter

@@ -1,0 +1,257 @@
+"""
+What limits answer. Pure: no Django, no Redis.
+
+An ``Answer`` is what was said of each charge, in microseconds; a ``Decision`` is what
+people read of it, worked out when they do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .charge import Charge
+from .rate import SECOND
+
+NEVER = -1
+
+
+class State(NamedTuple):
+    """
+    What one limit answered. Microseconds.
+
+    ``retry_after`` is NEVER for a cost above the limit. ``end`` is when
+    ``reset_after`` is over, on the clock of whoever answered.
+    """
+
+    remaining: int
+    retry_after: int
+    reset_after: int
+    end: int = 0
+
+    def later(self, microseconds: int) -> State:
+        """The same, told so much later."""
+        retry = self.retry_after
+        return self._replace(
+            retry_after=retry if retry == NEVER else max(retry - microseconds, 0),
+            reset_after=max(self.reset_after - microseconds, 0),
+        )
+
+
+class Answer(NamedTuple):
+    """What was answered to all charges of a call."""
+
+    allowed: bool
+    states: Sequence[State]
+
+    @classmethod
+    def of(cls, reply: list[Any]) -> Answer:
+        """Read the script's reply: allowed, now, then three numbers of each limit."""
+        now = reply[1]
+        states = [
+            State(reply[at], reply[at + 1], reply[at + 2], now + reply[at + 2])
+            for at in range(2, len(reply), 3)
+        ]
+        return cls(bool(reply[0]), states)
+
+
+class LimitState(NamedTuple):
+    """
+    What one limit said. Times are seconds.
+
+    ``limit`` is what may be spent at once and ``remaining`` what is left of it,
+    ``window`` the rate's period. ``retry_after`` is 0.0 where this limit has
+    room for the cost, None where it never will; ``reset_after`` is the time
+    until nothing is counted any more. ``shadowed``: it only reports.
+    """
+
+    name: str
+    limit: int
+    window: float
+    remaining: int
+    retry_after: float | None
+    reset_after: float
+    shadowed: bool = False
+
+    @property
+    def refuses(self) -> bool:
+        return self.retry_after != 0.0
+
+
+class Receipt:
+    """
+    What a refund needs: of each charge made, the moment its effect ends.
+
+    That moment (microseconds of the server's clock, or of the process's where
+    ``degraded``) is when the limit would be idle had nothing come after: it says
+    which records are the charge's own, or how much of it is left in a bucket.
+    """
+
+    __slots__ = ("_owed", "degraded")
+
+    def __init__(self, owed: list[tuple[Charge, int]], degraded: bool) -> None:
+        self._owed = owed
+        self.degraded = degraded
+
+    def redeem(self, charges: Sequence[Charge] | None = None) -> list[tuple[Charge, int]]:
+        """Take out these charges, or all: what was taken once is not taken again."""
+        taken = []
+        for owed in list(self._owed):
+            if charges is None or any(owed[0] is charge for charge in charges):
+                try:
+                    self._owed.remove(owed)
+                except ValueError:  # another thread was quicker
+                    continue
+                taken.append(owed)
+        return taken
+
+
+#: A decision has one receipt, whichever thread asks for it first.
+_receipts = threading.Lock()
+
+
+class Decision:
+    """
+    The answer to all limits of a call; true when allowed. Times are seconds.
+
+    ``limit``, ``remaining``, ``retry_after`` and ``reset_after`` are the tightest
+    limit's: of a refusal the one to wait longest for, else the one with least
+    left. ``retry_after`` is 0.0 when allowed, and None when the cost is above
+    the limit, so that waiting is no use. ``cost`` is what was asked, of the
+    dearest limit. ``degraded``: Redis was not asked. ``shadowed``: a limit in
+    shadow mode would have refused. ``limits`` has one LimitState for each limit, in
+    the order they were given.
+    """
+
+    __slots__ = ("_answer", "_charges", "_cost", "_degraded", "_issued", "_limits")
+
+    def __init__(
+        self, charges: Sequence[Charge], answer: Answer, *, degraded: bool = False
+    ) -> None:
+        self._charges = charges
+        self._answer = answer
+        self._degraded = degraded
+        self._cost: int | None = None
+        self._limits: tuple[LimitState, ...] | None = None
+        self._issued: Receipt | None = None
+
+    @classmethod
+    def merged(cls, decisions: Sequence[Decision]) -> Decision:
+        """One decision of several: allowed if all are. It can't be refunded; they can."""
+        if len(decisions) == 1:
+            return decisions[0]
+        charges = [charge for each in decisions for charge in each._charges]
+        states = [state for each in decisions for state in each._answer.states]
+        degraded = any(each.degraded for each in decisions)
+        merged = cls(charges, Answer(all(decisions), states), degraded=degraded)
+        merged._issued = Receipt([], degraded)
+        return merged
+
+    def later(self, seconds: float, cost: int) -> Decision:
+        """The same, told so much later to a call of which the dearest charge costs this."""
+        states = [state.later(round(seconds * SECOND)) for state in self._answer.states]
+        answer = Answer(self.allowed, states)
+        later = Decision(self._charges, answer, degraded=self._degraded)
+        later._cost = cost
+        return later
+
+    def __bool__(self) -> bool:
+        return self._answer.allowed
+
+    @property
+    def allowed(self) -> bool:
+        return self._answer.allowed
+
+    @property
+    def limit(self) -> int:
+        return self._tightest.limit
+
+    @property
+    def remaining(self) -> int:
+        return self._tightest.remaining
+
+    @property
+    def retry_after(self) -> float | None:
+        return 0.0 if self.allowed else self._tightest.retry_after
+
+    @property
+    def reset_after(self) -> float:
+        return self._tightest.reset_after
+
+    @property
+    def cost(self) -> int:
+        return max([c.cost for c in self._charges]) if self._cost is None else self._cost
+
+    @property
+    def degraded(self) -> bool:
+        return self._degraded
+
+    @property
+    def shadowed(self) -> bool:
+        return any(state.shadowed and state.refuses for state in self.limits)
+
+    @property
+    def limits(self) -> tuple[LimitState, ...]:
+        if self._limits is None:
+            self._limits = tuple(map(_state_of, self._charges, self._answer.states))
+        return self._limits
+
+    @property
+    def _tightest(self) -> LimitState:
+        limits = self.limits
+        if len(limits) == 1:
+            return limits[0]
+        enforced = [state for state in limits if not state.shadowed] or limits
+        return min(enforced, key=_room if self.allowed else _hope)
+
+    @property
+    def _receipt(self) -> Receipt | None:
+        """What a refund takes; None for a refusal."""
+        with _receipts:
+            if self._issued is None and self.allowed:
+                pairs = zip(self._charges, self._answer.states, strict=True)
+                owed = [(c, state.end) for c, state in pairs if is_charged(c, state)]
+                self._issued = Receipt(owed, self._degraded)
+        return self._issued
+
+    def _figures(self) -> dict[str, Any]:
+        names = ("allowed", "limit", "remaining", "retry_after", "reset_after")
+        return {
+            name: getattr(self, name) for name in (*names, "cost", "degraded", "shadowed", "limits")
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Decision) and self._figures() == other._figures()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._figures().values()))
+
+    def __repr__(self) -> str:
+        return f"Decision({', '.join(f'{k}={v!r}' for k, v in self._figures().items())})"
+
+
+def is_charged(charge: Charge, state: State) -> bool:
+    """Was this charge made, in a call that was allowed? A shadow limit may have no room."""
+    return charge.cost > 0 and state.retry_after == 0
+
+
+def _state_of(charge: Charge, state: State) -> LimitState:
+    tariff = charge.tariff
+    return LimitState(
+        tariff.label,
+        tariff.capacity,
+        tariff.rate.seconds,
+        state.remaining,
+        None if state.retry_after == NEVER else state.retry_after / SECOND,
+        state.reset_after / SECOND,
+        tariff.limit.shadow,
+    )
+
+
+def _room(state: LimitState) -> tuple[float, float]:
+    return state.remaining, -state.reset_after
+
+
+def _hope(state: LimitState) -> float:
+    return float("-inf") if state.retry_after is None else -state.retry_after
