@@ -553,7 +553,7 @@ def test_slot_by_slot_nothing_is_charged_when_a_later_one_refuses():
         *charges("2/h", identity="ip:192.0.2.1"),
         *charges("9/d", identity="user:7"),
     ]
-    decisions = [walk_as_on_a_cluster(limiter._decide(asked)) for _ in range(4)]
+    decisions = [walk_as_on_a_cluster(limiter._charge(asked)) for _ in range(4)]
     assert [bool(decision) for decision in decisions] == [True, True, False, False]
     assert [state.remaining for state in decisions[2].limits] == [3, 0, 7]
     assert decisions[2].limits[1].refuses
@@ -617,9 +617,9 @@ def slot_of(charge):
 
 def test_a_refusal_stands_when_what_was_granted_cant_be_given_back():
     asked = in_two_slots()
-    assert walk_as_on_a_cluster(limiter._decide(asked))
+    assert walk_as_on_a_cluster(limiter._charge(asked))
     decision = walk_as_on_a_cluster(
-        limiter._decide(asked), lost=lambda call: call.command is builtin("rate_limit_refund")
+        limiter._charge(asked), lost=lambda call: call.command is builtin("rate_limit_refund")
     )
     assert not decision
     assert not decision.degraded
@@ -630,9 +630,9 @@ def test_a_refusal_stands_when_what_was_granted_cant_be_given_back():
 
 def test_a_refusal_stands_when_a_later_slot_does_not_answer():
     asked = [*in_two_slots(), *charges("9/h", identity="user:8")]
-    assert walk_as_on_a_cluster(limiter._decide(asked))
+    assert walk_as_on_a_cluster(limiter._charge(asked))
     decision = walk_as_on_a_cluster(
-        limiter._decide(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[2])
+        limiter._charge(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[2])
     )
     assert not decision
     assert not decision.degraded
@@ -644,7 +644,7 @@ def test_a_refusal_stands_when_a_later_slot_does_not_answer():
 def test_what_one_slot_granted_is_given_back_when_another_does_not_answer():
     asked = in_two_slots()
     decision = walk_as_on_a_cluster(
-        limiter._decide(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[1])
+        limiter._charge(asked), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[1])
     )
     assert decision.degraded
     seen = walk_as_on_a_cluster(limiter._peek(asked))
@@ -653,7 +653,7 @@ def test_what_one_slot_granted_is_given_back_when_another_does_not_answer():
 
 def test_a_refund_reaches_the_slots_that_answer():
     asked = in_two_slots()
-    decision = walk_as_on_a_cluster(limiter._decide(asked))
+    decision = walk_as_on_a_cluster(limiter._charge(asked))
     walk_as_on_a_cluster(
         limiter._refund(decision, None), lost=lambda call: tag_of(call.keys[0]) == slot_of(asked[0])
     )

@@ -92,7 +92,7 @@ class Client(Server):
         """The connections that threads keep, where they may: not on a cluster."""
         if isinstance(self.topology, Cluster) or not is_possible(self._cache.client, self.pool):
             return None
-        return Lean(self)
+        return Lean(self, self.timeout)
 
     @property
     def budget(self) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from time import monotonic
 from typing import Any, TypeVar
@@ -46,6 +47,11 @@ class within:  # noqa: N801 - reads as a statement, as contextlib's own do
         _deadline.at = self._outer  # a finalizer may have interrupted another's block
 
 
+def within_at_most(seconds: float | None) -> AbstractContextManager[None]:
+    """within(), where no deadline is set already; None: no time is too long."""
+    return nullcontext() if seconds is None or _deadline.at is not None else within(seconds)
+
+
 async def awaited_within(seconds: float, awaitable: Awaitable[T]) -> T:
     """What it returns; IndeterminateResult if that takes longer."""
     try:
@@ -59,6 +65,15 @@ async def awaited_within(seconds: float, awaitable: Awaitable[T]) -> T:
 def punctual(connection_class: type) -> type:
     """This class of redis-py's sync connections, made to keep the thread's deadline."""
     return type(f"Punctual{connection_class.__name__}", (_Punctual, connection_class), {})
+
+
+def is_pressing(connection: Any) -> bool:
+    """Whether the thread's deadline leaves this connection less time than its own time-out."""
+    return (
+        _deadline.at is not None
+        and isinstance(connection, _Punctual)
+        and _deadline.at - monotonic() < NEARLY * connection.socket_timeout
+    )
 
 
 class _Punctual:
@@ -77,12 +92,9 @@ class _Punctual:
             self.socket_connect_timeout = configured
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        if (
-            _deadline.at is None
-            or self._sock is None
-            or _deadline.at - monotonic() > NEARLY * self.socket_timeout
-        ):
+        if self._sock is None or not is_pressing(self):
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        assert _deadline.at is not None
         try:
             self._sock.settimeout(min(self.socket_timeout, _time_left(_deadline.at)))
         except RedisTimeoutError:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from ..exceptions import IndeterminateResult, NotExecuted
-from ..scripting.packing import pack
+from ..scripting.packing import Arg, pack
 from ..scripting.script import Call, Script
 from .connections import Client
 from .replies import ERROR_REPLIES, translate
@@ -28,22 +28,31 @@ MAX_LOADS = 10
 UNSETTLED = (*ERROR_REPLIES, *FAILURES)
 
 
-def run(client: Client, call: Call[T]) -> T:
+def run(client: Client, call: Call[T], outcome: Any = None) -> T:
     """
     Execute a call and return its parsed result.
 
-    Raises NotExecuted, IndeterminateResult, or a ReplyError, as the exceptions
-    module tells; on a cluster CrossSlot for keys that don't lie together.
+    ``outcome`` is that of the first trip, where it was made already. Raises NotExecuted,
+    IndeterminateResult, or a ReplyError, as the exceptions module tells; on a cluster
+    CrossSlot for keys that don't lie together.
     """
-    script = call.command
-    if client.lean is None or isinstance(script, str):
-        return call.parse(drive(attempts(client, call)))
-    keys = keys_as_sent(client, call)
+    if outcome is None:
+        if client.lean is None or isinstance(call.command, str):
+            return call.parse(drive(attempts(client, call)))
+        outcome = first_trip(client, call.command, keys_as_sent(client, call), call.args)
+    if isinstance(outcome, UNSETTLED):
+        outcome = resume(attempts(client, call), outcome)
+    return call.parse(outcome)
+
+
+def first_trip(client: Client, script: Script, keys: Sequence[bytes], args: Sequence[Arg]) -> Any:
+    """The outcome of a script's first trip by the lean call: a reply, or why there is none."""
+    assert client.lean is not None
+    command = _command_for(client, script)
     try:
-        outcome = client.lean.ask(pack(_command_for(client, script), script.sha, keys, call.args))
+        return client.lean.ask(pack(command, script.sha, keys, args))
     except FAILURES as error:
-        outcome = error
-    return call.parse(settled(client, call, outcome))
+        return error
 
 
 async def arun(client: Client, call: Call[T]) -> T:
@@ -59,13 +68,6 @@ def attempts(client: Client, call: Call[Any]) -> Trips[Any]:
 
 def keys_as_sent(client: Client, call: Call[Any]) -> tuple[bytes, ...]:
     return tuple([client.make_key(key, call.version) for key in call.keys])
-
-
-def settled(client: Client, call: Call[Any], outcome: Any) -> Any:
-    """The reply to a call whose first trip was lean: where that was no answer, go on from there."""
-    if isinstance(outcome, UNSETTLED):
-        return resume(attempts(client, call), outcome)
-    return outcome
 
 
 def attempts_on(path: Path, client: Client, call: Call[Any], keys: tuple[bytes, ...]) -> Trips[Any]:
@@ -85,7 +87,7 @@ def _ask_script(path: Path, client: Client, script: Script, words: Command) -> T
     """The reply to EVALSHA; the script is loaded where the server did not know it."""
     command = (_command_for(client, script), script.sha, *words)
     (reply,) = yield from path([command])
-    if command[0] == "EVALSHA_RO" and _is_unknown_command(reply):  # Redis 6.2
+    if script.read_only and _is_unknown_command(reply):  # Redis 6.2
         client.has_read_only_scripts = False
         return (yield from _ask_script(path, client, script, words))
     for _ in range(MAX_LOADS):

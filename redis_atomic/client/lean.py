@@ -21,16 +21,23 @@ from typing import Any
 import redis.connection
 import redis.sentinel
 from django_redis.client import DefaultClient, SentinelClient
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.exceptions import RedisError
 
 from ..conf import conf
 from ..exceptions import IndeterminateResult
+from .deadline import is_pressing, within_at_most
 from .replies import ERROR_REPLIES
 from .server import Server
 from .travel import check_out, is_demoted, lost
 
 #: Seconds for which a thread keeps a connection before the pool sees it again.
 TENURE = 1.0
+
+READ_SIZE = 65_536  # bytes
+
+#: What a reply is made of; anything else is an error, a push message, or not all of it.
+PLAIN = frozenset({bool, bytes, dict, float, int, list, set, str, type(None)})
 
 #: What is known to have connections that may stay with a thread.
 CLIENTS = frozenset({DefaultClient, SentinelClient})
@@ -54,16 +61,23 @@ def is_possible(cache_client: Any, pool: Any) -> bool:
     )
 
 
+def reader_of(connection: Any) -> Any:
+    """The parser of hiredis that this connection uses, or None if that is not its parser."""
+    parser = connection._parser
+    return parser._reader if isinstance(parser, _HiredisParser) else None
+
+
 class Lean:
     """
     The connections that threads keep to one server.
 
     Half of the pool's connections are kept at most: other threads take one from the
-    pool for each call.
+    pool for each call. ``budget`` (seconds) is for connecting and asking together.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, budget: float | None = None) -> None:
         self._server = server
+        self._budget = budget
         self._thread = _Thread()
         self._kept: set[int] = set()
 
@@ -74,16 +88,35 @@ class Lean:
         Raises NotExecuted while nothing has been sent, IndeterminateResult after.
         """
         kept = self._take()
-        connection = kept.connection
+        if kept is not None:
+            return self._exchange(kept, packed)
+        with within_at_most(self._budget):
+            fresh = _Kept(self._server.pool, check_out(self._server), self._kept)
+            return self._exchange(fresh, packed)
+
+    def _take(self) -> _Kept | None:
+        """
+        The thread's connection, if it has one that may be used.
+
+        While it is in use the thread has none: a signal handler's call that comes
+        between takes another.
+        """
+        thread = self._thread
+        kept, thread.kept = thread.kept, None
+        if kept is None or kept.is_usable():
+            return kept
+        kept.give_back()
+        return None
+
+    def _exchange(self, kept: _Kept, packed: bytes) -> Any:
         try:
-            connection.send_packed_command((packed,), check_health=False)
-            reply = connection.read_response()
+            reply = kept.exchange(packed)
         except ERROR_REPLIES as error:
             reply = error
             if is_demoted(error):
-                connection.disconnect()  # look for the new one
+                kept.connection.disconnect()  # look for the new one
         except BaseException as error:
-            connection.disconnect()  # it may hold a reply that nobody will read
+            kept.connection.disconnect()  # it may hold a reply that nobody will read
             kept.give_back()
             if isinstance(error, RedisError | OSError):
                 raise IndeterminateResult(lost(self._server, "EVALSHA", error)) from error
@@ -91,20 +124,6 @@ class Lean:
         if kept.stays:
             self._thread.kept = kept
         return reply
-
-    def _take(self) -> _Kept:
-        """
-        The thread's connection, or one of the pool.
-
-        While it is in use the thread has none: a signal handler's call that comes
-        between takes another.
-        """
-        kept, self._thread.kept = self._thread.kept, None
-        if kept is not None:
-            if kept.is_usable():
-                return kept
-            kept.give_back()
-        return _Kept(self._server.pool, check_out(self._server), self._kept)
 
 
 class _Thread(threading.local):
@@ -124,6 +143,7 @@ class _Kept:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._readable = poll.poll
+        self._reader = reader_of(connection)
         self._others = others
         self.stays = len(others) < pool.max_connections // 2
         if self.stays:
@@ -136,6 +156,23 @@ class _Kept:
             and self._process == getpid()
             and not self._readable(0)
         )
+
+    def exchange(self, packed: bytes) -> Any:
+        """One write and one read; whatever is not a whole reply then is left to redis-py."""
+        connection, reader = self.connection, self._reader
+        if reader is None or is_pressing(connection):
+            connection.send_packed_command((packed,), check_health=False)
+            return connection.read_response()
+        self._socket.sendall(packed)
+        reader.feed(self._socket.recv(READ_SIZE))
+        reply = reader.gets()
+        if type(reply) in PLAIN:
+            return reply
+        if isinstance(reply, Exception):
+            raise reply
+        if reply is not NOT_ENOUGH_DATA:
+            connection._parser.handle_push_response(reply)
+        return connection.read_response()
 
     def give_back(self) -> None:
         """Let the pool have the connection; in a fork it is the parent's, and only closed."""

@@ -30,6 +30,10 @@ class State(NamedTuple):
     reset_after: int
     end: int = 0
 
+    @property
+    def seconds_to_retry(self) -> float | None:
+        return None if self.retry_after == NEVER else self.retry_after / SECOND
+
     def later(self, microseconds: int) -> State:
         """The same, told so much later."""
         retry = self.retry_after
@@ -165,19 +169,19 @@ class Decision:
 
     @property
     def limit(self) -> int:
-        return self._tightest.limit
+        return self._charges[self._tightest].capacity
 
     @property
     def remaining(self) -> int:
-        return self._tightest.remaining
+        return self._answer.states[self._tightest].remaining
 
     @property
     def retry_after(self) -> float | None:
-        return 0.0 if self.allowed else self._tightest.retry_after
+        return 0.0 if self.allowed else self._answer.states[self._tightest].seconds_to_retry
 
     @property
     def reset_after(self) -> float:
-        return self._tightest.reset_after
+        return self._answer.states[self._tightest].reset_after / SECOND
 
     @property
     def cost(self) -> int:
@@ -198,12 +202,14 @@ class Decision:
         return self._limits
 
     @property
-    def _tightest(self) -> LimitState:
-        limits = self.limits
-        if len(limits) == 1:
-            return limits[0]
-        enforced = [state for state in limits if not state.shadowed] or limits
-        return min(enforced, key=_room if self.allowed else _hope)
+    def _tightest(self) -> int:
+        """Its place among the charges."""
+        places = range(len(self._charges))
+        if len(places) == 1:
+            return 0
+        states = self._answer.states
+        enforced = [i for i in places if not self._charges[i].limit.shadow] or places
+        return min(enforced, key=lambda i: (_room if self.allowed else _hope)(states[i]))
 
     @property
     def _receipt(self) -> Receipt | None:
@@ -243,15 +249,15 @@ def _state_of(charge: Charge, state: State) -> LimitState:
         tariff.capacity,
         tariff.rate.seconds,
         state.remaining,
-        None if state.retry_after == NEVER else state.retry_after / SECOND,
+        state.seconds_to_retry,
         state.reset_after / SECOND,
         tariff.limit.shadow,
     )
 
 
-def _room(state: LimitState) -> tuple[float, float]:
+def _room(state: State) -> tuple[float, float]:
     return state.remaining, -state.reset_after
 
 
-def _hope(state: LimitState) -> float:
-    return float("-inf") if state.retry_after is None else -state.retry_after
+def _hope(state: State) -> float:
+    return float("-inf") if state.retry_after == NEVER else -state.retry_after

@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from time import monotonic
 
 from django.core.signals import setting_changed
 
+from ..client.execution import first_trip
 from ..exceptions import CrossSlot, RedisAtomicError, WrongType
+from ..scripting.builtin import builtin
 from ..scripting.script import Call, PrefixedKey
 from .charge import Charge
 from .decision import Answer, Decision, State, is_charged
@@ -21,9 +24,9 @@ from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of
 from .limit import Limit
-from .protocol import ask, take_back
+from .protocol import ask, question_of, take_back
 from .rate import SECOND, Rate
-from .transport import Steps, awalk, setup, walk
+from .transport import Steps, awalk, limits_client, setup, walk
 
 logger = logging.getLogger("redis_atomic.rate_limits")
 
@@ -38,12 +41,33 @@ def decide(charges: Sequence[Charge]) -> Decision:
     Never raises because of Redis: while it does not answer, the Decision is
     ``degraded``. ValueError if there are no charges, or two with one count.
     """
-    return walk(_decide(charges))
+    known = deny_cache.find_any(charges)
+    return charge(charges) if known is None else known
+
+
+def charge(charges: Sequence[Charge]) -> Decision:
+    """decide(), where the deny cache was asked before."""
+    client = limits_client()
+    if client.lean is None or breaker.open or not setup().enabled:
+        return walk(_charge(charges))
+    keys = [client.make_key(key) for key in keys_of(charges)]
+    start = monotonic()
+    outcome = first_trip(client, builtin("rate_limit"), keys, question_of(charges))
+    if type(outcome) is list:
+        breaker.succeeded()
+        return _decision(charges, Answer.of(outcome))
+    return walk(_charge(charges), outcome, monotonic() - start)
 
 
 async def adecide(charges: Sequence[Charge]) -> Decision:
     """See decide()."""
-    return await awalk(_decide(charges))
+    known = deny_cache.find_any(charges)
+    return await acharge(charges) if known is None else known
+
+
+async def acharge(charges: Sequence[Charge]) -> Decision:
+    """See charge()."""
+    return await awalk(_charge(charges))
 
 
 def peek(charges: Sequence[Charge]) -> Decision:
@@ -87,17 +111,17 @@ async def areset(charges: Sequence[Charge]) -> None:
     await awalk(_reset(charges))
 
 
-def _decide(charges: Sequence[Charge]) -> Steps[Decision]:
+def _charge(charges: Sequence[Charge]) -> Steps[Decision]:
     if not setup().enabled:
         return _unlimited(charges)
-    known = deny_cache.find_any(charges)
-    if known is not None:
-        return known
     answer = yield from _ask(charges)
-    if answer is None:
-        return degraded_decision(charges)
+    return degraded_decision(charges) if answer is None else _decision(charges, answer)
+
+
+def _decision(charges: Sequence[Charge], answer: Answer) -> Decision:
+    """The Decision of an answer by Redis, which is remembered if it is a refusal."""
     decision = Decision(charges, answer)
-    if not decision:
+    if not answer.allowed:
         deny_cache.remember(charges, decision)
     return decision
 

@@ -108,13 +108,16 @@ def ask(
     charges: Sequence[Charge], keys: Sequence[PrefixedKey], *, peek: bool = False
 ) -> Call[Answer]:
     """The call that charges all of them or none; ``peek``: that only looks."""
-    question = _question(tuple([charge.tariff for charge in charges]), peek)
-    return Call(builtin("rate_limit"), tuple(keys), question, Answer.of)
+    return Call(builtin("rate_limit"), tuple(keys), question_of(charges, peek), Answer.of)
+
+
+def question_of(charges: Sequence[Charge], peek: bool = False) -> Packed:
+    """What the script is told of the limits, whoever asks."""
+    return _question(tuple([charge.tariff for charge in charges]), peek)
 
 
 @lru_cache(maxsize=4096)
 def _question(tariffs: tuple[Tariff, ...], peek: bool) -> Packed:
-    """What the script is told of all limits, whoever asks."""
     costs = [min(tariff.cost, tariff.capacity + 1) for tariff in tariffs]
     terms = [_terms(each, each.capacity, cost) for each, cost in zip(tariffs, costs, strict=True)]
     return Packed(("peek" if peek else "charge", *terms))

@@ -12,7 +12,18 @@ from .charge import Charge, Identity, Tariff, tariff_of
 from .decision import Decision
 from .deny_cache import Terms, deny_cache
 from .limit import Limit, check_apart, check_cost, check_name, usual_cost
-from .limiter import adecide, apeek, arefund, areset, decide, peek, refund, reset
+from .limiter import (
+    acharge,
+    adecide,
+    apeek,
+    arefund,
+    areset,
+    charge,
+    decide,
+    peek,
+    refund,
+    reset,
+)
 from .named import limits_named
 from .protocol import count_of
 from .rate import Rate
@@ -79,7 +90,8 @@ class RateLimiter:
         known = deny_cache.find(self._counts, self._terms, identity, cost)
         if known is not None:
             return known
-        return decide(self._charges(identity, cost))
+        ask = charge if self._counts else decide  # at first it is not known what to look for
+        return ask(self._charges(identity, cost))
 
     async def ahit(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """See hit()."""
@@ -88,7 +100,8 @@ class RateLimiter:
         known = deny_cache.find(self._counts, self._terms, identity, cost)
         if known is not None:
             return known
-        return await adecide(self._charges(identity, cost))
+        ask = acharge if self._counts else adecide
+        return await ask(self._charges(identity, cost))
 
     def peek(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """What hit() would say now. Nothing is charged."""
@@ -181,6 +194,8 @@ class RateLimiter:
 
 def check_identity(identity: object) -> None:
     """TypeError unless this is text that is not empty, or a tuple of such texts."""
+    if type(identity) is str and identity:
+        return
     parts = identity if isinstance(identity, tuple) else (identity,)
     if not parts or not all(isinstance(part, str) and part for part in parts):
         raise TypeError(

@@ -61,14 +61,19 @@ def limits_client() -> Client:
     return client_for(setup().alias, "limits", timeout=setup().timeout)
 
 
-def walk(steps: Steps[T]) -> T:
-    """Make the calls that these steps yield, and return what they return."""
+def walk(steps: Steps[T], outcome: Any = None, spent: float = 0.0) -> T:
+    """
+    Make the calls that these steps yield, and return what they return.
+
+    ``outcome`` is that of the first call's first trip, where it was made already, and
+    ``spent`` the seconds that it took.
+    """
     try:
         call = next(steps)
-        with within(setup().timeout):
+        with within(setup().timeout - spent):
             while True:
                 try:
-                    result = run(limits_client(), call)
+                    result, outcome = run(limits_client(), call, outcome), None
                 except RedisAtomicError as error:
                     call = steps.throw(error)
                 else:

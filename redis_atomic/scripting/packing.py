@@ -42,4 +42,5 @@ def word(arg: Arg) -> bytes:
 def pack(command: str, sha: str, keys: Sequence[bytes], args: Sequence[Arg]) -> bytes:
     """EVALSHA or EVALSHA_RO of a script with these keys and arguments."""
     tail = args.data if type(args) is Packed else words(args)
-    return b"%b%b%b" % (head(command, sha, len(keys), len(args)), words(keys), tail)
+    named = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
+    return head(command, sha, len(keys), len(args)) + named + tail

@@ -72,7 +72,7 @@ REFUSED_COMMANDS = frozenset(
 WIRE_TYPES = frozenset({str, bytes, int})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # to make a frozen one takes twice as long
 class Call(Generic[T]):
     """
     One call of a script or of a plain command, not yet sent.
