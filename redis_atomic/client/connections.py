@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from django.core.cache import caches
@@ -63,6 +62,8 @@ class Client(Server):
         self.factory: Any = cache.client.connection_factory
         self.urls: Sequence[str] = list(cache.client._server)
         self.topology = self._make_topology()
+        self._may_be_lean: bool | None = None  # until somebody asks
+        self._lean: Lean | None = None
 
     def make_key(self, key: Key, version: int | None = None) -> bytes:
         """The key as sent to Redis: by the alias's own ``make_key`` unless it opts out."""
@@ -87,12 +88,17 @@ class Client(Server):
         )
         return make_ours(pool, timeout=self.timeout, max_connections=self.max_connections)
 
-    @cached_property
+    @property
     def lean(self) -> Lean | None:
         """The connections that threads keep, where they may: not on a cluster."""
-        if isinstance(self.topology, Cluster) or not is_possible(self._cache.client, self.pool):
-            return None
-        return Lean(self, self.timeout)
+        if self._may_be_lean is None:
+            with self._lock:
+                if self._may_be_lean is None:
+                    on_cluster = isinstance(self.topology, Cluster)
+                    if not on_cluster and is_possible(self._cache.client, self.pool):
+                        self._lean = Lean(self, self.timeout)
+                    self._may_be_lean = self._lean is not None
+        return self._lean
 
     @property
     def budget(self) -> float:

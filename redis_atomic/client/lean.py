@@ -121,8 +121,10 @@ class Lean:
             if isinstance(error, RedisError | OSError):
                 raise IndeterminateResult(lost(self._server, "EVALSHA", error)) from error
             raise
-        if kept.stays:
+        if kept.stays and self._thread.kept is None:
             self._thread.kept = kept
+        else:
+            kept.give_back()
         return reply
 
 
@@ -145,9 +147,10 @@ class _Kept:
         self._readable = poll.poll
         self._reader = reader_of(connection)
         self._others = others
-        self.stays = len(others) < pool.max_connections // 2
-        if self.stays:
-            others.add(id(self))
+        others.add(id(self))
+        self.stays = len(others) <= pool.max_connections // 2
+        if not self.stays:
+            others.discard(id(self))
 
     def is_usable(self) -> bool:
         return (

@@ -138,7 +138,7 @@ async def _areply_of(connection: Any) -> Any:
 
 def _unreachable(server: Server, error: BaseException) -> str:
     return (
-        f"Redis of {server.where} could not be reached: {error} "
+        f"Redis of {server.where} could not be reached: {_sentence(error)} "
         "Nothing was sent. Check its LOCATION and that the server is running."
     )
 
@@ -146,6 +146,10 @@ def _unreachable(server: Server, error: BaseException) -> str:
 def lost(server: Server, command: object, error: BaseException) -> str:
     """What IndeterminateResult says."""
     return (
-        f"Redis of {server.where} did not answer {command}: {error} "
+        f"Redis of {server.where} did not answer {command}: {_sentence(error)} "
         "It was executed once or not at all, and was not sent again."
     )
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{str(error).rstrip('.')}."
