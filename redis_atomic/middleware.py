@@ -103,6 +103,6 @@ class RateLimitMiddleware:
         return response
 
     def _enter(self, request: HttpRequest) -> Steps[Admission]:
-        rules, match = rules_for(request)
-        kwargs: Any = SimpleLazyObject(lambda: getattr(match(), "kwargs", {}))
+        rules, route = rules_for(request)
+        kwargs: Any = SimpleLazyObject(lambda: route.kwargs)
         return enter(request, rules, view="middleware", kwargs=kwargs)

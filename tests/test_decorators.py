@@ -259,6 +259,14 @@ def test_a_named_limit_is_charged_once_a_request():
     assert statuses(view, 4) == [200, 200, 200, 429]
 
 
+def test_limits_without_a_name_are_charged_each_though_they_share_a_scope():
+    def between(view):
+        return functools.wraps(view)(lambda request: view(request))
+
+    view = rate_limit("4/m", scope="x")(between(rate_limit("4/m", scope="x")(ok)))
+    assert statuses(view, 3) == [200, 200, 429]
+
+
 def test_all_rates_of_a_named_limit_are_charged():
     view = rate_limit("login")(ok)
     request = get()

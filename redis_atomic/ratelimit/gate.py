@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -51,15 +51,22 @@ class Rule:
 
     def scope_in(self, view: str) -> str:
         """The scope of a limit without one: 5/m for POST does not count with 90/m for all."""
-        return view if self.methods is None else f"{view}:{','.join(sorted(self.methods))}"
+        return view if self.methods is None else _scope_of(view, self.methods)
 
 
-@dataclass(slots=True)
+@lru_cache(maxsize=1024)
+def _scope_of(view: str, methods: frozenset[str]) -> str:
+    return f"{view}:{','.join(sorted(methods))}"
+
+
 class Record:
     """What a request has been charged so far, by the middleware and by decorators."""
 
-    entries: list[Entry] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
+    __slots__ = ("decisions", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.decisions: list[Decision] = []
 
     def add(self, charges: Sequence[Charge], decision: Decision) -> list[Entry]:
         entries = [Entry(*each) for each in zip(charges, decision.limits, strict=True)]
@@ -68,13 +75,15 @@ class Record:
         return entries
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """How a request was let in. ``response`` is the refusal, or None: run the view."""
 
     response: HttpResponseBase | None = None
     decision: Decision | None = None
     entries: Sequence[Entry] = ()
+
+
+UNLIMITED = Admission()
 
 
 def enter(
@@ -88,12 +97,12 @@ def enter(
     """
     record = record_of(request)
     if not setup().enabled:
-        return Admission()
+        return UNLIMITED
     asked = yield from _charges(request, rules, record, view, kwargs)
     if not asked:
-        return Admission()
+        return UNLIMITED
     charges = [charge for charge, _ in asked]
-    decision = yield Ask(partial(decide, charges), partial(adecide, charges))
+    decision = yield Ask(decide, adecide, (charges,))
     entries = record.add(charges, decision)
     _request_itself(request).rate_limit = Decision.merged(record.decisions)  # type: ignore[attr-defined]
     if not decision or decision.shadowed:
@@ -114,10 +123,7 @@ def leave(request: HttpRequest, response: Any, admission: Admission) -> Steps[No
     if admission.decision:
         back = yield from _not_to_count(response, admission.entries)
         if back:
-            yield Ask(
-                partial(refund, admission.decision, back),
-                partial(arefund, admission.decision, back),
-            )
+            yield Ask(refund, arefund, (admission.decision, back))
     if isinstance(response, HttpResponseBase):
         set_header_fields(response, record_of(request).entries)
 
@@ -142,11 +148,11 @@ def _charges(
     for rule in rules:
         if not covers(rule.methods, request.method):
             continue
-        if (yield from _is_exempt(request, rule.exempt)):
+        if rule.exempt is not None and (yield from _is_exempt(request, rule.exempt)):
             continue
         for limit in rule.limits():
             charge = yield from _charge(request, limit, rule.scope_in(view), kwargs)
-            if charge is None or any(_are_one(charge, other) for other in known):
+            if charge is None or _is_known(charge, known):
                 continue
             known.append(charge)
             asked.append((charge, rule))
@@ -157,21 +163,29 @@ def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
     """Networks exempt by the same address that the key "ip" counts."""
     if callable(exempt):
         return (yield from called(exempt, request))
-    return exempt is not None and is_in(client_address(request), exempt)
+    return is_in(client_address(request), exempt)
+
+
+def _is_known(charge: Charge, known: Iterable[Charge]) -> bool:
+    """Is it a named limit that was asked for in another place? It counts once a request."""
+    return charge.limit.name is not None and any(_are_one(charge, other) for other in known)
 
 
 def _are_one(charge: Charge, other: Charge) -> bool:
-    """Is it the same named limit, asked for in two places? It counts once a request."""
-    return charge.limit.name is not None and (
-        (charge.scope, charge.identity, charge.rate, charge.limit.algorithm)
-        == (other.scope, other.identity, other.rate, other.limit.algorithm)
+    return (charge.scope, charge.identity, charge.rate, charge.limit.algorithm) == (
+        other.scope,
+        other.identity,
+        other.rate,
+        other.limit.algorithm,
     )
 
 
 def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
     """The limit for this request, or None where it does not apply to it."""
     methods: Any = limit.methods
-    if not covers(methods, request.method) or (yield from _is_exempt(request, limit.exempt)):
+    if not covers(methods, request.method):
+        return None
+    if limit.exempt is not None and (yield from _is_exempt(request, limit.exempt)):
         return None
     rate: Any = limit.rate
     if callable(rate):

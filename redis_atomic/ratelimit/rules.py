@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property, partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -21,8 +21,28 @@ from ..conf import conf
 from .gate import Rule
 from .named import limits_named
 
-Match = Callable[[], ResolverMatch | None]
-Place = Callable[[HttpRequest, Match], bool]
+
+class Route:
+    """Where a request's URL leads: looked up once, and only when somebody asks."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def match(self) -> ResolverMatch | None:
+        request = self._request
+        try:
+            return resolve(request.path_info, getattr(request, "urlconf", None))
+        except Resolver404:
+            return None
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The URL's arguments."""
+        return {} if self.match is None else self.match.kwargs
+
+
+Place = Callable[[HttpRequest, Route], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +52,14 @@ class PlacedRule:
     rule: Rule
     places: tuple[Place, ...]
 
-    def fits(self, request: HttpRequest, match: Match) -> bool:
-        return all(place(request, match) for place in self.places)
+    def fits(self, request: HttpRequest, route: Route) -> bool:
+        return all(place(request, route) for place in self.places)
 
 
-def rules_for(request: HttpRequest) -> tuple[list[Rule], Match]:
-    """The rules for this request, and a function that tells where its URL leads."""
-    match = _match_of(request)
-    return [each.rule for each in placed_rules() if each.fits(request, match)], match
+def rules_for(request: HttpRequest) -> tuple[list[Rule], Route]:
+    """The rules for this request, and where its URL leads."""
+    route = Route(request)
+    return [each.rule for each in placed_rules() if each.fits(request, route)], route
 
 
 _read: tuple[Mapping[str, Any], list[PlacedRule]] | None = None
@@ -69,13 +89,13 @@ def _under(path: Any) -> Place:
     if not (isinstance(path, str) and path.startswith("/")):
         raise ValueError(f"PATH {path!r} must be a text that starts with a slash.")
     prefix = path.rstrip("/") + "/"
-    return lambda request, match: f"{request.path_info}/".startswith(prefix)
+    return lambda request, route: f"{request.path_info}/".startswith(prefix)
 
 
 def _searched(regex: str | re.Pattern[str]) -> Place:
     """PATH_REGEX: found anywhere in the path, as in Django's own settings."""
     pattern = re.compile(regex)
-    return lambda request, match: pattern.search(request.path_info) is not None
+    return lambda request, route: pattern.search(request.path_info) is not None
 
 
 def _named(names: Iterable[str]) -> Place:
@@ -83,12 +103,7 @@ def _named(names: Iterable[str]) -> Place:
     if isinstance(names, str):
         raise TypeError(f"URL_NAMES is a list: write [{names!r}].")
     wanted = frozenset(names)
-
-    def is_named(request: HttpRequest, match: Match) -> bool:
-        found = match()
-        return found is not None and found.view_name in wanted
-
-    return is_named
+    return lambda request, route: route.match is not None and route.match.view_name in wanted
 
 
 PLACES: Mapping[str, Callable[[Any], Place]] = {
@@ -96,16 +111,3 @@ PLACES: Mapping[str, Callable[[Any], Place]] = {
     "PATH_REGEX": _searched,
     "URL_NAMES": _named,
 }
-
-
-def _match_of(request: HttpRequest) -> Match:
-    """Where the URL leads, looked up once and only when somebody asks."""
-
-    @cache
-    def match() -> ResolverMatch | None:
-        try:
-            return resolve(request.path_info, getattr(request, "urlconf", None))
-        except Resolver404:
-            return None
-
-    return match

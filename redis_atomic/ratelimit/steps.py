@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """A question, with the way to ask it in sync and in async code."""
+    """A question: the way to ask it in sync and in async code, and what about."""
 
-    sync: Callable[[], Any]
-    asynchronous: Callable[[], Awaitable[Any]]
+    sync: Callable[..., Any]
+    asynchronous: Callable[..., Awaitable[Any]]
+    about: tuple[Any, ...] = ()
 
 
 #: A generator that asks, and returns a ``T`` at its end.
@@ -32,12 +33,12 @@ Steps = Generator[Ask, Any, T]
 
 def walk(steps: Steps[T]) -> T:
     """Go through the steps and return what they return. What an Ask raises, they see."""
-    return generators.drive(steps, lambda ask: ask.sync(), Exception)
+    return generators.drive(steps, lambda ask: ask.sync(*ask.about), Exception)
 
 
 async def awalk(steps: Steps[T]) -> T:
     """See walk()."""
-    return await generators.adrive(steps, lambda ask: ask.asynchronous(), Exception)
+    return await generators.adrive(steps, lambda ask: ask.asynchronous(*ask.about), Exception)
 
 
 def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
@@ -49,7 +50,7 @@ def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
     """
     result = function(*args)
     if isawaitable(result):
-        result = yield Ask(lambda: async_to_sync(_awaited)(result), lambda: _awaited(result))
+        result = yield Ask(lambda it: async_to_sync(_awaited)(it), _awaited, (result,))
     return result
 
 
