@@ -98,6 +98,34 @@ def test_the_width_of_the_network_is_a_setting(settings):
     assert who(get(address="2001:db8:1:2:3:4:5:6")) == "ip:2001:db8:1::/48"
 
 
+def test_the_width_may_change_after_an_address_was_seen(settings):
+    seen = get(address="2001:db8:1:2:3:4:5:6")
+    for bits in (64, 48, 64):
+        settings.REDIS_ATOMIC = {"IPV6_PREFIX": bits}
+        assert who(seen).endswith(f"::/{bits}")
+    for bits in (64.0, True, 0, 129, "64", [64]):
+        settings.REDIS_ATOMIC = {"IPV6_PREFIX": bits}
+        with pytest.raises(ImproperlyConfigured, match="IPV6_PREFIX"):
+            who(seen)
+
+
+@given(st.text(max_size=60) | st.ip_addresses().map(str))
+def test_an_address_read_again_is_the_same(text):
+    addresses._parsed.cache_clear()
+    assert parse_address(text) == parse_address(f" {text} ") == parse_address(text)
+
+
+def test_addresses_that_are_remembered_are_few_and_short():
+    parse_address("x" * 10**5)
+    for number in range(2 * addresses.REMEMBERED):
+        who(get(address=f"2001:db8:0:{number:x}::1"))
+    for remembered in (addresses._parsed, addresses._text_of):
+        assert remembered.cache_info().currsize == addresses.REMEMBERED
+    addresses._parsed.cache_clear()
+    parse_address("x" * 10**5)
+    assert addresses._parsed.cache_info().currsize == 0
+
+
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_all_addresses_of_one_network_are_one_client(one, other):
     addresses = [parse_address(f"2001:db8:7:8:{_colons(number)}") for number in (one, other)]

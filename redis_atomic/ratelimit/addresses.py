@@ -27,6 +27,9 @@ UNIX = "unix"
 #: The longest address with zone id, brackets and port has about 80 characters.
 LONGEST_ADDRESS = 100
 
+#: Addresses that are remembered as read: reading one takes longer than all else about it.
+REMEMBERED = 4096
+
 _warned: set[str] = set()
 
 
@@ -61,8 +64,11 @@ def parse_address(text: str) -> Address | None:
     ``2001:db8::1``, ``[2001:db8::1]:443``, ``fe80::1%eth0``, ``::ffff:192.0.2.1``.
     """
     text = text.strip()
-    if len(text) > LONGEST_ADDRESS:
-        return None
+    return _parsed(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _parsed(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -83,13 +89,18 @@ def subscriber(address: Address) -> str:
     and may use a new address of it for every request.
     """
     if isinstance(address, IPv4Address):
-        return str(address)
+        return _text_of(address)
     bits = conf.IPV6_PREFIX
     if type(bits) is not int or not 1 <= bits <= 128:
         raise ImproperlyConfigured(
             "REDIS_ATOMIC['IPV6_PREFIX'] must be a number of bits from 1 to 128."
         )
-    return str(IPv6Network((int(address), bits), strict=False))
+    return _text_of(address, bits)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _text_of(address: Address, bits: int | None = None) -> str:
+    return str(address if bits is None else IPv6Network((int(address), bits), strict=False))
 
 
 @lru_cache(maxsize=128)

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -46,6 +47,7 @@ Identity = str | tuple[str, ...]
 KeyPart = str | Callable[[HttpRequest], Any]
 Key = KeyPart | tuple[KeyPart, ...]
 Kwargs = Mapping[str, Any]
+Reader = Callable[[HttpRequest, Kwargs], str]
 
 #: Identities are kept in memory while they are refused, so they must stay small.
 LONGEST_VALUE = 128
@@ -64,8 +66,14 @@ def identify(
 
     ``kwargs`` are the URL's arguments; ``missing`` is None, "skip" or "shared".
     """
-    if not isinstance(key, tuple):
-        return (yield from _identify_part(request, key, kwargs, missing))
+    if isinstance(key, tuple):
+        return _identify_tuple(request, key, kwargs, missing)
+    return _identify_part(request, key, kwargs, missing)
+
+
+def _identify_tuple(
+    request: HttpRequest, key: tuple[KeyPart, ...], kwargs: Kwargs, missing: str | None
+) -> Steps[tuple[str, ...] | None]:
     parts = []
     for part in key:
         identity = yield from _identify_part(request, part, kwargs, missing)
@@ -82,10 +90,9 @@ def _identify_part(
         value = _text_of((yield from called(key, request)), key)
         key = "callable"
     elif key == "user":
-        value = _user_id((yield Ask(lambda: _user(request), lambda: _auser(request))))
+        value = _user_id((yield Ask(_user, _auser, (request,))))
     else:
-        kind, _, name = key.partition(":")
-        value = VALUES[kind](request, name, kwargs)
+        value = _reader(key)(request, kwargs)
     if value:
         return f"{key}:{value if len(value) <= LONGEST_VALUE else _digest(value)}"
     if missing == "skip":
@@ -98,34 +105,50 @@ def _identify_part(
     return (yield from _identify_part(request, "ip", kwargs, missing))
 
 
-def _ip(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
+def _ip(request: HttpRequest, kwargs: Kwargs) -> str:
     address = client_address(request)
     return "" if address is None else subscriber(address)
 
 
-def _header(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
-    wsgi_name = HttpHeaders.to_wsgi_name(name)
-    return str(request.META.get(wsgi_name, "")).strip()
+def _header(name: str) -> Reader:
+    field = HttpHeaders.to_wsgi_name(name)
+    return lambda request, kwargs: str(request.META.get(field, "")).strip()
 
 
-def _get(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
-    return _folded(request.GET.get(name, ""))
+def _get(name: str) -> Reader:
+    return lambda request, kwargs: _folded(request.GET.get(name, ""))
 
 
-def _post(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
-    # Other bodies are the view's to read, perhaps as a stream.
-    # (REST framework's content_type has its parameters, such as the charset.)
-    content_type = (request.content_type or "").partition(";")[0].strip().lower()
-    return _folded(request.POST.get(name, "")) if content_type == FORM else ""
+def _post(name: str) -> Reader:
+    def read(request: HttpRequest, kwargs: Kwargs) -> str:
+        # Other bodies are the view's to read, perhaps as a stream.
+        # (REST framework's content_type has its parameters, such as the charset.)
+        content_type = (request.content_type or "").partition(";")[0].strip().lower()
+        return _folded(request.POST.get(name, "")) if content_type == FORM else ""
+
+    return read
 
 
-def _path(request: HttpRequest, name: str, kwargs: Kwargs) -> str:
-    return str(kwargs.get(name, ""))
+def _path(name: str) -> Reader:
+    return lambda request, kwargs: str(kwargs.get(name, ""))
 
 
-#: The kinds that are followed by a name, and all that need no answer from elsewhere.
-NAMED = {"header": _header, "get": _get, "post": _post, "path": _path}
-VALUES: Mapping[str, Callable[[HttpRequest, str, Kwargs], str]] = NAMED | {"ip": _ip}
+#: The kinds that are followed by a name, each with what makes its reader.
+NAMED: Mapping[str, Callable[[str], Reader]] = {
+    "header": _header,
+    "get": _get,
+    "post": _post,
+    "path": _path,
+}
+
+
+@lru_cache(maxsize=256)
+def _reader(key: str) -> Reader:
+    """What reads the value of a key that needs no answer from elsewhere."""
+    if key == "ip":
+        return _ip
+    kind, _, name = key.partition(":")
+    return NAMED[kind](name)
 
 
 def _folded(value: str | list[object]) -> str:
