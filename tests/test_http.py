@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import http_sf
@@ -17,6 +18,7 @@ from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.decision import NEVER, Answer, Decision, LimitState, State
 from redis_atomic.ratelimit.http import (
     Entry,
+    _preferred,
     policy_names,
     refusal,
     set_header_fields,
@@ -275,6 +277,80 @@ async def test_the_template_may_ask_the_database_in_async_code(template):
     request = RequestFactory().get("/?count")
     response = await awalk(refusal(request, refused(entry()), [entry()]))
     assert response.content == b"<p>Wait 4 s for / (0 users)"
+
+
+def templates(found):
+    """Engines that find these and remember nothing."""
+    loaders = [("django.template.loaders.locmem.Loader", found)]
+    backend = "django.template.backends.django.DjangoTemplates"
+    return [{"BACKEND": backend, "OPTIONS": {"loaders": loaders}}]
+
+
+def test_a_template_is_looked_for_again_when_the_engines_change(settings):
+    for found in ({}, {"429.html": "one"}, {}, {"429.html": "two"}):
+        settings.TEMPLATES = templates(found)
+        body = found.get("429.html", "Too many requests. Try again in 4 seconds.\n")
+        assert answer(entry()).content.decode() == body
+
+
+def test_that_there_is_no_template_is_found_out_once(settings):
+    found = {}
+    settings.TEMPLATES = templates(found)
+    assert answer(entry()).content.startswith(b"Too many")
+    found["429.html"] = "late"
+    assert answer(entry()).content.startswith(b"Too many")
+
+
+def test_while_debugging_a_new_template_is_seen_at_once(settings):
+    found = {}
+    settings.DEBUG, settings.TEMPLATES = True, templates(found)
+    assert answer(entry()).content.startswith(b"Too many")
+    found["429.html"] = "new"
+    assert answer(entry()).content == b"new"
+
+
+def test_a_template_may_change_and_go_where_the_engines_keep_nothing(settings):
+    found = {"429.html": "one"}
+    settings.TEMPLATES = templates(found)
+    assert answer(entry()).content == b"one"
+    found["429.html"] = "two"
+    assert answer(entry()).content == b"two"
+    found.clear()
+    assert answer(entry()).content.startswith(b"Too many")
+
+
+def test_a_response_keeps_what_it_says_to_caches():
+    response = HttpResponse(headers={"Cache-Control": "private, max-age=0"})
+    set_refusal_fields(response, refused(entry()))
+    assert response["Cache-Control"] == "private, max-age=0, no-store"
+
+
+types = st.sampled_from(
+    [
+        "*/*",
+        "text/*",
+        "text/html",
+        "text/plain",
+        "application/json",
+        "x",
+        "",
+        ";q=1",
+        "text/html;q=.5",
+    ]
+) | st.text(max_size=20)
+
+
+@given(st.none() | st.lists(types, max_size=5).map(",".join))
+def test_the_form_is_the_one_that_django_would_choose(accept):
+    request = RequestFactory().get("/", **({} if accept is None else {"HTTP_ACCEPT": accept}))
+    forms = ("text/html", "application/problem+json", "application/json")
+    try:
+        wanted = request.get_preferred_type(forms)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            _preferred(request, forms)
+    else:
+        assert _preferred(request, forms) == _preferred(request, forms) == wanted
 
 
 def test_json_is_a_problem_also_beside_a_template(template):

@@ -21,9 +21,12 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
@@ -32,7 +35,7 @@ from django.utils.cache import patch_cache_control
 from ..conf import conf
 from .charge import Charge
 from .decision import Decision, LimitState
-from .rate import SECOND
+from .rate import SECOND, Rate
 from .steps import Ask, Steps
 
 #: IANA's registry of problem types; these two are the draft's.
@@ -56,7 +59,7 @@ class Entry(NamedTuple):
 
     @property
     def refuses(self) -> bool:
-        return self.state.refuses and not self.state.shadowed
+        return self.state.retry_after != 0.0 and not self.state.shadowed
 
 
 class HttpResponseTooManyRequests(HttpResponse):
@@ -67,17 +70,20 @@ def set_header_fields(response: HttpResponseBase, entries: Iterable[Entry]) -> N
     """Say in the response's header what these limits said."""
     entries = [entry for entry in entries if entry.public]
     if entries and conf.RATE_LIMIT_HEADERS == "draft":
-        names = policy_names(entries)
-        response["RateLimit-Policy"] = ", ".join(map(_policy, names, entries))
-        refused = any(entry.refuses for entry in entries)
-        response["RateLimit"] = ", ".join(
-            [_quota(*each, refused=refused) for each in zip(names, entries, strict=True)]
+        policies = _policies_of(entries)
+        refusing = [entry for entry in entries if entry.refuses]
+        response.headers["RateLimit-Policy"] = policies.field
+        response.headers["RateLimit"] = ", ".join(
+            [
+                _quota(policy, entry, refused=bool(refusing))
+                for policy, entry in zip(policies.each, entries, strict=True)
+            ]
         )
     elif entries and conf.RATE_LIMIT_HEADERS == "legacy":
         state = min((entry.state for entry in entries), key=tightness)
-        response["X-RateLimit-Limit"] = str(state.limit)
-        response["X-RateLimit-Remaining"] = str(state.remaining)
-        response["X-RateLimit-Reset"] = str(math.ceil(time.time() + state.reset_after))
+        response.headers["X-RateLimit-Limit"] = str(state.limit)
+        response.headers["X-RateLimit-Remaining"] = str(state.remaining)
+        response.headers["X-RateLimit-Reset"] = str(math.ceil(time.time() + state.reset_after))
 
 
 def tightness(state: LimitState) -> tuple[bool, float, float]:
@@ -87,30 +93,50 @@ def tightness(state: LimitState) -> tuple[bool, float, float]:
 
 def policy_names(entries: Sequence[Entry]) -> list[str]:
     """A name for each limit, no two alike: its own, with its window where that repeats."""
-    shared = Counter(entry.state.name for entry in entries)
-    names: list[str] = []
-    for entry in entries:
-        name = entry.state.name
+    return [policy.name for policy in _policies_of(entries).each]
+
+
+class Policy(NamedTuple):
+    """A quota as the header tells it, and the whole seconds it is for."""
+
+    name: str
+    quota: int
+    window: int
+
+
+class Policies(NamedTuple):
+    """The limits of a response, and RateLimit-Policy, which is the same for all requests."""
+
+    each: tuple[Policy, ...]
+    field: str
+
+
+def _policies_of(entries: Sequence[Entry]) -> Policies:
+    return _policies(
+        tuple([(entry.state.name, entry.state.limit, entry.charge.rate) for entry in entries])
+    )
+
+
+@lru_cache(maxsize=1024)
+def _policies(limits: tuple[tuple[str, int, Rate], ...]) -> Policies:
+    shared = Counter([name for name, _, _ in limits])
+    each: dict[str, Policy] = {}
+    for name, quota, rate in limits:
         if shared[name] > 1:
-            name += f"-per-{entry.charge.rate.period}"
-        while name in names:
+            name += f"-per-{rate.period}"
+        while name in each:
             name += "-also"
-        names.append(name)
-    return names
+        each[name] = Policy(name, quota, _window(quota, rate))
+    field = ", ".join([f'"{name}";q={quota};w={window}' for name, quota, window in each.values()])
+    return Policies(tuple(each.values()), field)
 
 
-def _policy(name: str, entry: Entry) -> str:
-    """The quota and the time it is for: of a bucket, the time that fills it."""
-    return f'"{name}";q={entry.state.limit};w={_window(entry)}'
-
-
-def _window(entry: Entry) -> int:
-    """Whole seconds, rounded up."""
-    rate, quota = entry.charge.rate, entry.state.limit
+def _window(quota: int, rate: Rate) -> int:
+    """Whole seconds, rounded up: of a bucket, the time that fills it."""
     return max(1, -(-rate.window * quota // (rate.amount * SECOND)))
 
 
-def _quota(name: str, entry: Entry, *, refused: bool) -> str:
+def _quota(policy: Policy, entry: Entry, *, refused: bool) -> str:
     """
     What is left, and the time until more is.
 
@@ -119,11 +145,11 @@ def _quota(name: str, entry: Entry, *, refused: bool) -> str:
     count for a tick more than that, which rounding up would make a whole second.
     """
     state = entry.state
-    field = f'"{name}";r={state.remaining}'
+    field = f'"{policy.name}";r={state.remaining}'
     if refused and not entry.refuses:
         return field
     seconds = (state.retry_after if entry.refuses else None) or state.reset_after
-    return f"{field};t={min(math.ceil(seconds), _window(entry))}"
+    return f"{field};t={min(math.ceil(seconds), policy.window)}"
 
 
 def refusal(
@@ -154,8 +180,14 @@ def refusal(
 
 def _preferred(request: HttpRequest, forms: tuple[str, ...]) -> str | None:
     """The client's choice of these; the first where its Accept is too long to be one."""
-    if len(request.META.get("HTTP_ACCEPT", "")) > LONGEST_ACCEPT:
-        return forms[0]
+    accept = request.META.get("HTTP_ACCEPT", "*/*")
+    return forms[0] if len(accept) > LONGEST_ACCEPT else _preferred_by(accept, forms)
+
+
+@lru_cache(maxsize=128)  # all browsers of one make send the same
+def _preferred_by(accept: str, forms: tuple[str, ...]) -> str | None:
+    request = HttpRequest()
+    request.META["HTTP_ACCEPT"] = accept
     return request.get_preferred_type(forms)
 
 
@@ -163,8 +195,11 @@ def set_refusal_fields(response: HttpResponseBase, decision: Decision) -> None:
     """Retry-After, and nothing for caches to keep (RFC 6585, section 4)."""
     seconds = retry_after(decision)
     if seconds is not None:
-        response["Retry-After"] = str(seconds)
-    patch_cache_control(response, no_store=True)
+        response.headers["Retry-After"] = str(seconds)
+    if "Cache-Control" in response.headers:
+        patch_cache_control(response, no_store=True)
+    else:
+        response.headers["Cache-Control"] = "no-store"
 
 
 def retry_after(decision: Decision) -> int | None:
@@ -173,9 +208,8 @@ def retry_after(decision: Decision) -> int | None:
 
 
 def _text(decision: Decision) -> HttpResponse:
-    return HttpResponseTooManyRequests(
-        f"Too many requests. {_advice(decision)}\n", content_type="text/plain; charset=utf-8"
-    )
+    text = f"Too many requests. {_advice(decision)}\n"
+    return HttpResponseTooManyRequests(text.encode(), content_type="text/plain; charset=utf-8")
 
 
 def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
@@ -202,7 +236,30 @@ def _advice(decision: Decision) -> str:
 
 
 def _template() -> Any:
+    """
+    The project's template, or None.
+
+    Django keeps what it finds. That there is none it looks up again, which takes as
+    long as the rest of an answer, so this is kept here, except while somebody may be
+    writing one.
+    """
+    global _has_template
+    if not _has_template:
+        return None
     try:
         return loader.get_template(TEMPLATE)
     except TemplateDoesNotExist:
+        _has_template = settings.DEBUG
         return None
+
+
+_has_template = True
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _has_template
+    if setting in {"TEMPLATES", "DEBUG", "INSTALLED_APPS"}:
+        _has_template = True
+
+
+setting_changed.connect(_forget, dispatch_uid="redis_atomic.limits_template")
