@@ -106,13 +106,12 @@ class DenyCache:
         """What was refused to these charges."""
         if not self._refusals:
             return None
-        terms, identities = _terms(charges), _identities(charges)
         for charge in charges:
             refusal = self._refusals.get(_place(charge))
             if (
                 refusal is not None
-                and refusal.terms == terms
-                and refusal.identities == identities
+                and refusal.terms == _terms(charges)
+                and refusal.identities == _identities(charges)
                 and (decision := refusal.answer(charge.cost, _dearest(charges))) is not None
             ):
                 return decision
