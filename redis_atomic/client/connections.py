@@ -21,6 +21,7 @@ from django_redis.pool import SentinelConnectionFactory
 from ..cluster import ClusterConnectionFactory
 from ..scripting.script import Call, Key, PrefixedKey
 from .cluster import Cluster
+from .coalescing import Multiplexer
 from .lean import Lean, is_possible
 from .pools import make_ours
 from .sentinel import Sentinel
@@ -99,6 +100,9 @@ class Client(Server):
                         self._lean = Lean(self, self.timeout)
                     self._may_be_lean = self._lean is not None
         return self._lean
+
+    async def multiplexer(self) -> Multiplexer | None:
+        return None if self.lean is None else await super().multiplexer()
 
     @property
     def budget(self) -> float:

@@ -14,9 +14,10 @@ from redis.exceptions import NoPermissionError, NoScriptError
 from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.packing import Arg, pack
 from ..scripting.script import Call, Script
+from .coalescing import Multiplexer
 from .connections import Client
 from .replies import ERROR_REPLIES, translate
-from .travel import FAILURES, adrive, drive, resume
+from .travel import FAILURES, adrive, aresume, drive, resume
 from .trips import Command, Path, Trips
 
 T = TypeVar("T")
@@ -55,9 +56,32 @@ def first_trip(client: Client, script: Script, keys: Sequence[bytes], args: Sequ
         return error
 
 
-async def arun(client: Client, call: Call[T]) -> T:
+async def arun(client: Client, call: Call[T], outcome: Any = None) -> T:
     """See run()."""
-    return call.parse(await adrive(attempts(client, call)))
+    shared = await client.multiplexer()
+    if shared is None or isinstance(call.command, str):
+        return call.parse(await adrive(attempts(client, call)))
+    if outcome is None:
+        keys = keys_as_sent(client, call)
+        outcome = await afirst_trip(client, shared, call.command, keys, call.args)
+    if isinstance(outcome, UNSETTLED):
+        outcome = await aresume(attempts(client, call), outcome, shared.exchange)
+    return call.parse(outcome)
+
+
+async def afirst_trip(
+    client: Client,
+    shared: Multiplexer,
+    script: Script,
+    keys: Sequence[bytes],
+    args: Sequence[Arg],
+) -> Any:
+    """See first_trip()."""
+    command = _command_for(client, script)
+    try:
+        return await shared.ask(pack(command, script.sha, keys, args))
+    except FAILURES as error:
+        return error
 
 
 def attempts(client: Client, call: Call[Any]) -> Trips[Any]:

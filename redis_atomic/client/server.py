@@ -1,7 +1,8 @@
 """
 One server, and our connections to it.
 
-A pool serves all threads of the process, and each event loop has one of its own.
+A pool serves all threads of the process; each event loop has one of its own, and a
+connection that its script calls share.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
+from .coalescing import Multiplexer, is_possible
 from .pools import async_pool, close_async_pool
 from .trips import Command, Trips
 
@@ -28,7 +30,7 @@ class Server:
         self._make_pool = make_pool
         self._lock = threading.RLock()
         self._pool: Any = None
-        self._apools: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
+        self._apools: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
 
     @property
     def pool(self) -> Any:  # redis-py's pools are not annotated
@@ -41,15 +43,26 @@ class Server:
 
     async def apool(self) -> Any:
         """The pool of the running event loop; it closes when the loop shuts down."""
+        return (await self._on_loop()).pool
+
+    async def multiplexer(self) -> Multiplexer | None:
+        """What the script calls of the running event loop share; None where they can't."""
+        return (await self._on_loop()).multiplexer
+
+    async def _on_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()
         entry = self._apools.get(loop)
         if entry is None:
             with self._lock:
                 for other in [known for known in self._apools if known.is_closed()]:
                     del self._apools[other]
-                entry = self._apools[loop] = _LoopPool(async_pool(self.pool))
+                entry = self._apools[loop] = _OnLoop(self)
             await entry.close_with_loop()
-        return entry.pool
+        return entry
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, before its end."""
+        await (await self._on_loop()).aclose()
 
     def send(self, commands: Sequence[Command]) -> Trips[list[Any]]:
         """The one trip to a server that is alone."""
@@ -61,23 +74,29 @@ class Server:
             self._pool.disconnect()
 
 
-class _LoopPool:
+class _OnLoop:
     """
-    An asyncio pool that is disconnected when its event loop shuts down.
+    The connections of an event loop to a server, closed when the loop shuts down.
 
     ``asyncio.run`` and ``async_to_sync`` close all asynchronous generators
     before they close the loop: the one natural end there is, so we hold one.
     """
 
-    def __init__(self, pool: Any) -> None:
-        self.pool = pool
+    def __init__(self, server: Server) -> None:
+        self.pool = async_pool(server.pool)
+        self.multiplexer = Multiplexer(server, self.pool) if is_possible(self.pool) else None
         self._generator = self._hold()
 
     async def _hold(self) -> AsyncGenerator[None]:
         try:
             yield
         finally:
-            await close_async_pool(self.pool)
+            await self.aclose()
 
     async def close_with_loop(self) -> None:
         await anext(self._generator)
+
+    async def aclose(self) -> None:
+        if self.multiplexer is not None:
+            await self.multiplexer.aclose()
+        await close_async_pool(self.pool)

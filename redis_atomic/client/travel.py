@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import RedisError
 
 from .. import generators
 from ..exceptions import IndeterminateResult, NotExecuted
 from .replies import ERROR_REPLIES, parse_error
-from .server import Server
-from .trips import Command, Trips
+from .trips import Command, Trip, Trips
+
+if TYPE_CHECKING:
+    from .server import Server
 
 T = TypeVar("T")
 
@@ -42,6 +44,23 @@ def resume(trips: Trips[T], outcome: Any) -> T:
     return generators.drive(
         trips, lambda trip: told(outcomes.pop()) if outcomes else exchange(*trip), FAILURES
     )
+
+
+async def aresume(
+    trips: Trips[T], outcome: Any, ask: Callable[[Sequence[Command]], Awaitable[list[Any]]]
+) -> T:
+    """See resume(): ``ask`` makes the other trips."""
+    outcomes = [outcome]
+
+    async def perform(trip: Trip) -> list[Any]:
+        if outcomes:
+            return told(outcomes.pop())
+        _, commands, delay = trip
+        if delay:
+            await asyncio.sleep(delay)
+        return await ask(commands)
+
+    return await generators.adrive(trips, perform, FAILURES)
 
 
 def told(outcome: Any) -> list[Any]:
@@ -82,13 +101,13 @@ def check_out(server: Server) -> Any:
     try:
         connection = pool.get_connection()
     except (RedisError, OSError) as error:
-        raise NotExecuted(_unreachable(server, error)) from error
+        raise NotExecuted(unreachable(server, error)) from error
     try:
         connection.check_health()
     except BaseException as error:
         pool.release(connection)
         if isinstance(error, RedisError | OSError):
-            raise NotExecuted(_unreachable(server, error)) from error
+            raise NotExecuted(unreachable(server, error)) from error
         raise
     return connection
 
@@ -101,7 +120,7 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
     try:
         connection = await pool.get_connection()
     except (RedisError, OSError) as error:
-        raise NotExecuted(_unreachable(server, error)) from error
+        raise NotExecuted(unreachable(server, error)) from error
     try:
         await connection.send_packed_command(connection.pack_commands(commands))
         replies = [await _areply_of(connection) for _ in commands]
@@ -136,7 +155,8 @@ async def _areply_of(connection: Any) -> Any:
         return error
 
 
-def _unreachable(server: Server, error: BaseException) -> str:
+def unreachable(server: Server, error: BaseException) -> str:
+    """What NotExecuted says."""
     return (
         f"Redis of {server.where} could not be reached: {_sentence(error)} "
         "Nothing was sent. Check its LOCATION and that the server is running."
@@ -152,4 +172,4 @@ def lost(server: Server, command: object, error: BaseException) -> str:
 
 
 def _sentence(error: BaseException) -> str:
-    return f"{str(error).rstrip('.')}."
+    return f"{str(error).rstrip('.') or repr(error)}."

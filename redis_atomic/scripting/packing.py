@@ -1,5 +1,5 @@
 """
-Script calls as bytes, as RESP has them: https://redis.io/docs/latest/develop/reference/protocol-spec/
+Calls as bytes, as RESP has them: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 What never changes of a call, the name and hash of its script and the number of its
 words, is packed once.
@@ -44,3 +44,8 @@ def pack(command: str, sha: str, keys: Sequence[bytes], args: Sequence[Arg]) -> 
     tail = args.data if type(args) is Packed else words(args)
     named = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
     return head(command, sha, len(keys), len(args)) + named + tail
+
+
+def pack_words(command: Sequence[Arg]) -> bytes:
+    """Any command, of these words."""
+    return b"*%d\r\n%b" % (len(command), words(command))

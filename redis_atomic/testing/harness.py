@@ -183,4 +183,4 @@ async def _aoutcome(client: Client, call: Call[Any]) -> Outcome:
         return Outcome(error=error)
     finally:
         if client is not client_for(client.alias):  # a probe's own, which ends before its loop
-            await (await client.apool()).disconnect()
+            await client.aclose()
