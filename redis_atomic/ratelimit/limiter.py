@@ -7,6 +7,7 @@ thrown why there is none; ``walk`` and ``awalk`` are all that knows how to wait.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from time import monotonic
 
 from django.core.signals import setting_changed
 
-from ..client.execution import first_trip
-from ..exceptions import CrossSlot, RedisAtomicError, WrongType
+from ..client.execution import afirst_trip, first_trip
+from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError, WrongType
 from ..scripting.builtin import builtin
 from ..scripting.script import Call, PrefixedKey
 from .charge import Charge
@@ -67,7 +68,23 @@ async def adecide(charges: Sequence[Charge]) -> Decision:
 
 async def acharge(charges: Sequence[Charge]) -> Decision:
     """See charge()."""
-    return await awalk(_charge(charges))
+    client = limits_client()
+    shared = await client.multiplexer()
+    if shared is None or breaker.open or not setup().enabled:
+        return await awalk(_charge(charges))
+    keys = [client.make_key(key) for key in keys_of(charges)]
+    start = monotonic()
+    try:
+        async with asyncio.timeout(setup().timeout):
+            outcome = await afirst_trip(
+                client, shared, builtin("rate_limit"), keys, question_of(charges)
+            )
+    except TimeoutError:
+        outcome = IndeterminateResult("Redis did not answer in time.")
+    if type(outcome) is list:
+        breaker.succeeded()
+        return _decision(charges, Answer.of(outcome))
+    return await awalk(_charge(charges), outcome, monotonic() - start)
 
 
 def peek(charges: Sequence[Charge]) -> Decision:

@@ -83,15 +83,16 @@ def walk(steps: Steps[T], outcome: Any = None, spent: float = 0.0) -> T:
         return value
 
 
-async def awalk(steps: Steps[T]) -> T:
+async def awalk(steps: Steps[T], outcome: Any = None, spent: float = 0.0) -> T:
     """See walk()."""
     try:
         call = next(steps)
-        end = asyncio.get_running_loop().time() + setup().timeout
+        end = asyncio.get_running_loop().time() + setup().timeout - spent
         while True:
+            first, outcome = outcome, None
             try:
                 async with asyncio.timeout_at(end):
-                    result = await arun(limits_client(), call)
+                    result = await arun(limits_client(), call, first)
             except RedisAtomicError as error:
                 call = steps.throw(error)
             except TimeoutError:
