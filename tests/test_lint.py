@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redis_atomic.exceptions import InvalidScript
 from redis_atomic.scripting.lint import advice, lies
 from redis_atomic.scripting.lua import redis_calls, tokens_of
 from redis_atomic.scripting.script import Script
@@ -105,6 +106,37 @@ def test_a_key_that_is_not_declared_is_told(key, message):
 def test_a_key_kept_in_a_local_is_told_for_clusters_that_refuse_it():
     source = "-- keys: k\nlocal key = KEYS[1]\nreturn redis.call('GET', key)"
     assert said_of(source) == [("local-key", 3, "GET takes its key from the local 'key'.")]
+
+
+def test_a_key_that_cannot_be_declared_is_allowed_by_name():
+    source = "-- keys: k\n{}local wake = KEYS[1] .. ARGV[1]\nredis.call('DEL', wake)"
+    source = "-- args: a:str\n" + source
+    (finding,) = findings(source.format(""))
+    assert finding.hint.endswith("say so in the head: '-- undeclared: wake'.")
+    assert rules(source.format("-- undeclared: wake\n")) == []
+    assert said_of(source.format("-- undeclared: wake awake\n")) == [
+        ("unused", None, "'awake' is listed under 'undeclared:', and no call takes it for a key.")
+    ]
+    with pytest.raises(InvalidScript, match=r"'a\.b' is no local of the script"):
+        findings("-- undeclared: a.b")
+
+
+@pytest.mark.parametrize(
+    ("call", "key"),
+    [
+        ("'MGET', KEYS[1], 'second'", "'second'"),
+        ("'MSET', KEYS[1], 'value', 'second', 1", "'second'"),
+        ("'BITOP', 'AND', KEYS[1], 'second'", "'second'"),
+        ("'ZUNIONSTORE', KEYS[1], 2, KEYS[1], 'second', 'WEIGHTS', 1, 2", "'second'"),
+        ("'XREAD', 'COUNT', 1, 'STREAMS', KEYS[1], 'second', '0', '0'", "'second'"),
+        ("'OBJECT', 'ENCODING', 'second'", "'second'"),
+        ("'SORT', KEYS[1], 'STORE', 'second'", "'second'"),
+    ],
+)
+def test_every_key_of_a_command_is_looked_at(call, key):
+    source = f"-- keys: k\nreturn {{KEYS[1], redis.call({call})}}"
+    command = call.split("'")[1]
+    assert said_of(source) == [("undeclared-key", 2, f"{command} takes the literal key {key}.")]
 
 
 def test_what_is_declared_and_never_used_is_told():

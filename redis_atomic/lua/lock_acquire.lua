@@ -2,6 +2,7 @@
 -- keys: wake fence queue alive *slots
 -- args: token:str ttl:int(1..) queueing:bool alive_for:int(1..) queue_ttl:int(1..) grant:int(1..) fence_memory:int(1..) wakes:bool
 -- returns: state:str number:int index:int
+-- undeclared: wake
 --
 -- HELD fence slot | BUSY milliseconds-until-a-slot-may-be-free place-in-the-queue | FINISHED.
 -- Times are milliseconds. It may be sent again after a lost reply, and arrive late: a token

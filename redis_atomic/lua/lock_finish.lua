@@ -2,6 +2,7 @@
 -- keys: wake fence queue alive *slots
 -- args: token:str leave:bool tombstone:int(0..) grant:int(1..) fence_memory:int(1..) wakes:bool
 -- returns: bool
+-- undeclared: wake
 --
 -- Release and giving up in one. It touches nothing of any other token, so it may be sent
 -- again and arrive late. Times are milliseconds. The slot goes straight to the first in the

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..exceptions import InvalidScript
 
-SECTIONS = ("keys", "args", "returns", "errors", "flags")
+SECTIONS = ("keys", "args", "returns", "errors", "flags", "undeclared")
 
 COMMENT = re.compile(r"\s*--(?:\[(=*)\[(?P<block>.*?)\]\1\]|(?P<line>[^\n]*))", re.DOTALL)
 SECTION = re.compile(rf"({'|'.join(SECTIONS)})\s*:(.*)")

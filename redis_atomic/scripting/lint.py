@@ -11,32 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .lua import RedisCall, Token, assignments, redis_calls, tokens_of
+from .commands import WRITES
+from .lua import read_tokens
 from .parameters import Parameter
+from .reading import Key, Reading, RedisCall, Uses
 from .script import Script
 from .signature import SERVER_FLAGS, Signature
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-#: Commands whose first argument is not a key.
-KEYLESS = _words(
-    "ACL BITOP CLIENT CLUSTER COMMAND CONFIG DBSIZE ECHO EVAL EVALSHA FCALL FLUSHALL FLUSHDB "
-    "FUNCTION INFO KEYS LMPOP LOLWUT MEMORY MSETNX OBJECT PING PUBLISH PUBSUB RANDOMKEY ROLE SCAN "
-    "SCRIPT SELECT SPUBLISH TIME WAIT XGROUP XINFO XREAD XREADGROUP "
-    "BLMPOP BZMPOP ZMPOP SINTERCARD ZDIFF ZINTER ZINTERCARD ZUNION"
-)
-#: Common commands that write; a "no-writes" script that calls one is refused by Redis.
-WRITES = _words(
-    "APPEND BITFIELD BITOP COPY DECR DECRBY DEL EXPIRE EXPIREAT FLUSHALL FLUSHDB GEOADD GETDEL "
-    "GETEX GETSET HDEL HINCRBY HINCRBYFLOAT HMSET HSET HSETNX INCR INCRBY INCRBYFLOAT LINSERT "
-    "LMOVE LPOP LPUSH LPUSHX LREM LSET LTRIM MIGRATE MOVE MSET MSETNX PERSIST PEXPIRE PEXPIREAT "
-    "PFADD PFMERGE PSETEX RENAME RENAMENX RESTORE RPOP RPOPLPUSH RPUSH RPUSHX SADD SDIFFSTORE "
-    "SET SETBIT SETEX SETNX SETRANGE SINTERSTORE SMOVE SPOP SREM SUNIONSTORE UNLINK XACK XADD "
-    "XDEL XTRIM ZADD ZINCRBY ZINTERSTORE ZPOPMAX ZPOPMIN ZREM ZUNIONSTORE"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +34,18 @@ class Finding:
         return f"{where}: {self.message}"
 
 
-def lies(script: Script) -> list[Finding]:
+def lies(script: Script, reading: Reading | None = None) -> list[Finding]:
     """What the head says untruly, in order of lines."""
-    signature, tokens = _signature(script), tokens_of(script.source.decode())
-    found = [*_beyond_the_head(signature, tokens), *_writes(signature, tokens)]
+    signature, reading = _signature(script), reading or read_tokens(script.source.decode())
+    found = [*_beyond_the_head(signature, reading), *_writes(signature, reading)]
     return sorted(found, key=lambda each: each.line or 0)
 
 
-def advice(script: Script) -> list[Finding]:
+def advice(script: Script, reading: Reading | None = None) -> list[Finding]:
     """What should be better, and is no reason not to call the script."""
     signature, source = _signature(script), script.source.decode()
-    tokens = tokens_of(source)
-    found = [*_unused(signature, tokens), *_keys(tokens)]
+    reading = reading or read_tokens(source)
+    found = [*_unused(signature, reading), *_keys(signature, reading)]
     if "\r\n" in source:
         found.append(CRLF)
     if not source.startswith("#!"):
@@ -86,34 +66,8 @@ CRLF = Finding(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Uses:
-    """How a script uses KEYS or ARGV: each number with its line, and lines of other uses."""
-
-    numbers: dict[int, int]
-    others: list[int]
-
-    @classmethod
-    def of(cls, table: str, tokens: list[Token]) -> Uses:
-        numbers: dict[int, int] = {}
-        others = []
-        for index, token in enumerate(tokens):
-            before = tokens[index - 1].text if index else ""
-            if token.kind != "name" or token.text != table or before in (".", "#"):
-                continue
-            match [each.text for each in tokens[index + 1 : index + 4]]:
-                case ["[", number, "]"] if number.isdecimal():
-                    numbers.setdefault(int(number), token.line)
-                case _:
-                    others.append(token.line)
-        return cls(numbers, others)
-
-
-def _beyond_the_head(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
-    tables = {
-        "KEYS": (signature.keys, Uses.of("KEYS", tokens)),
-        "ARGV": (signature.args, Uses.of("ARGV", tokens)),
-    }
+def _beyond_the_head(signature: Signature, reading: Reading) -> Iterator[Finding]:
+    tables = {"KEYS": (signature.keys, reading.keys), "ARGV": (signature.args, reading.args)}
     beyond = {table: dict(_beyond(table, *each)) for table, each in tables.items()}
     lines = [_to_paste(table, *tables[table]) for table, found in beyond.items() if found]
     hint = "\n".join(["Correct the number, or let the head say:", *lines])
@@ -148,9 +102,9 @@ def _to_paste(table: str, parameters: Sequence[Parameter], uses: Uses) -> str:
     return f"-- {word}: {' '.join(names)}"
 
 
-def _unused(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
-    for table, parameters in (("KEYS", signature.keys), ("ARGV", signature.args)):
-        uses = Uses.of(table, tokens)
+def _unused(signature: Signature, reading: Reading) -> Iterator[Finding]:
+    tables = (("KEYS", signature.keys, reading.keys), ("ARGV", signature.args, reading.args))
+    for table, parameters, uses in tables:
         for number, parameter in enumerate(parameters, start=1):
             used = uses.others or number in uses.numbers
             if parameter.tail:
@@ -159,18 +113,22 @@ def _unused(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
                 message = f"{parameter.name!r} is declared, and {table}[{number}] is never used."
                 hint = f"Use it, or take {parameter.name!r} out of the head."
                 yield Finding("unused", message, hint)
-    texts = [each.content for each in tokens if each.kind == "string"]
     for code in signature.errors:
-        if not any(code in text for text in texts):
+        if not any(code in text for text in reading.texts):
             message = f"{code} is declared under 'errors:', and no text of the script has it."
             hint = f"Return it by redis.error_reply('{code} …'), or take it out of the head."
             yield Finding("unused", message, hint)
+    keys = {key.text for call in reading.calls for key in call.keys}
+    for name in signature.undeclared:
+        if name not in keys:
+            message = f"{name!r} is listed under 'undeclared:', and no call takes it for a key."
+            yield Finding("unused", message, f"Take {name!r} out of the head.")
 
 
-def _writes(signature: Signature, tokens: list[Token]) -> Iterator[Finding]:
+def _writes(signature: Signature, reading: Reading) -> Iterator[Finding]:
     if "no-writes" not in signature.flags:
         return
-    for call in redis_calls(tokens):
+    for call in reading.calls:
         if call.command in WRITES:
             message = f"its flags say no-writes, and it calls {call.command}."
             yield Finding("writes", message, "Take 'no-writes' out of the flags.", call.line)
@@ -185,28 +143,28 @@ def _idle_flags(signature: Signature) -> Iterator[Finding]:
         yield Finding("idle-flag", message, f"Begin the file with {first!r} (Redis 7 and later).")
 
 
-def _keys(tokens: list[Token]) -> Iterator[Finding]:
-    values = assignments(tokens)
-    for call in redis_calls(tokens):
-        if not call.command or call.command in KEYLESS or len(call.arguments) < 2:
-            continue
-        yield from _key(call, call.arguments[1], values)
+def _keys(signature: Signature, reading: Reading) -> Iterator[Finding]:
+    for call in reading.calls:
+        for key in call.keys:
+            if key.kind == "local" or key.text not in signature.undeclared:
+                yield _key(call, key)
 
 
-def _key(call: RedisCall, key: list[Token], values: dict[str, list[Token]]) -> Iterator[Finding]:
-    text = "".join(each.text for each in key)
-    is_name = len(key) == 1 and key[0].kind == "name"
-    value = values.get(key[0].text, key) if is_name else key
-    if len(value) == 1 and value[0].kind == "string":
-        message = f"{call.command} takes the literal key {value[0].text}."
-        yield Finding("undeclared-key", message, PASS_IT, call.line)
-    elif value and (value[0].text == "ARGV" or any(each.text == ".." for each in value)):
-        message = f"{call.command} takes a key that the script computes: {text}."
-        yield Finding("undeclared-key", message, PASS_IT, call.line)
-    elif is_name:
-        message = f"{call.command} takes its key from the local {text!r}."
+def _key(call: RedisCall, key: Key) -> Finding:
+    if key.kind == "local":
+        message = f"{call.command} takes its key from the local {key.text!r}."
         hint = "Write KEYS[n] in the call itself: some hosted clusters refuse anything else."
-        yield Finding("local-key", message, hint, call.line)
+        return Finding("local-key", message, hint, call.line)
+    where = "" if key.value_line == call.line else f" (line {key.value_line})"
+    if key.kind == "literal":
+        message = f"{call.command} takes the literal key {key.value}{where}."
+    else:
+        value = key.text if key.text == key.value else f"{key.text} = {key.value}{where}"
+        message = f"{call.command} takes a key that the script computes: {value}."
+    hint = PASS_IT
+    if key.text.isidentifier():
+        hint += f" Where that cannot be, say so in the head: '-- undeclared: {key.text}'."
+    return Finding("undeclared-key", message, hint, call.line)
 
 
 PASS_IT = "Declare it in '-- keys:' and pass it: a cluster and an ACL must know every key."

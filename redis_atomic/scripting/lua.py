@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from .commands import key_places
+from .reading import Key, Reading, RedisCall, Uses
 
 TOKEN = re.compile(
     r"""
@@ -36,8 +38,7 @@ class Token(NamedTuple):
         return re.sub(r"\A(?:\[=*\[|[\"'])|(?:\]=*\]|[\"'])\Z", "", self.text)
 
 
-@dataclass(frozen=True, slots=True)
-class RedisCall:
+class CallTokens(NamedTuple):
     """A ``redis.call`` or ``redis.pcall``: the tokens of each of its arguments."""
 
     line: int
@@ -46,8 +47,60 @@ class RedisCall:
     @property
     def command(self) -> str:
         """The command in capitals, or nothing where it is computed."""
-        first = self.arguments[0]
-        return first[0].content.upper() if [each.kind for each in first] == ["string"] else ""
+        return (_said(self.arguments[0]) or "").upper()
+
+
+def _said(tokens: list[Token]) -> str | None:
+    """What an expression says that is nothing but a string or a number."""
+    only = len(tokens) == 1 and tokens[0].kind in ("string", "number")
+    return tokens[0].content if only else None
+
+
+def read_tokens(source: str) -> Reading:
+    """What can be told without a parser; a call whose command is computed is left out."""
+    tokens = tokens_of(source)
+    values = assignments(tokens)
+    calls = [
+        RedisCall(each.line, each.command, tuple(_keys(each, values)))
+        for each in redis_calls(tokens)
+        if each.command
+    ]
+    texts = [each.content for each in tokens if each.kind == "string"]
+    return Reading(_uses("KEYS", tokens), _uses("ARGV", tokens), calls, texts)
+
+
+def _uses(table: str, tokens: list[Token]) -> Uses:
+    uses = Uses()
+    for index, token in enumerate(tokens):
+        before = tokens[index - 1].text if index else ""
+        if token.kind != "name" or token.text != table or before in (".", "#"):
+            continue
+        match [each.text for each in tokens[index + 1 : index + 4]]:
+            case ["[", number, "]"] if number.isdecimal():
+                uses.numbers.setdefault(int(number), token.line)
+            case _:
+                uses.others.append(token.line)
+    return uses
+
+
+def _keys(call: CallTokens, values: dict[str, list[Token]]) -> Iterator[Key]:
+    words = call.arguments[1:]
+    for place in key_places(call.command, [_said(each) for each in words]):
+        if key := _key(words[place], values):
+            yield key
+
+
+def _key(tokens: list[Token], values: dict[str, list[Token]]) -> Key | None:
+    if not tokens:
+        return None
+    text, line = "".join(each.text for each in tokens), tokens[0].line
+    is_name = len(tokens) == 1 and tokens[0].kind == "name"
+    value = values.get(tokens[0].text, tokens) if is_name else tokens
+    if _said(value) is not None:
+        return Key("literal", text, value[0].text, line)
+    if value and (value[0].text == "ARGV" or any(each.text == ".." for each in value)):
+        return Key("computed", text, text, line)
+    return Key("local", text, text, line) if is_name else None
 
 
 def tokens_of(source: str) -> list[Token]:
@@ -63,13 +116,13 @@ def tokens_of(source: str) -> list[Token]:
     return tokens
 
 
-def redis_calls(tokens: list[Token]) -> Iterator[RedisCall]:
+def redis_calls(tokens: list[Token]) -> Iterator[CallTokens]:
     texts = [each.text for each in tokens]
     for start in range(len(tokens) - 3):
         receiver, dot, method, opening = texts[start : start + 4]
         called = method in ("call", "pcall") and dot == "." and opening == "("
         if called and receiver in ("redis", "server"):
-            yield RedisCall(tokens[start].line, _arguments(tokens, start + 4))
+            yield CallTokens(tokens[start].line, _arguments(tokens, start + 4))
 
 
 def _arguments(tokens: list[Token], start: int) -> list[list[Token]]:

@@ -6,10 +6,12 @@ A head comment, understood: named arguments become keys and args, a reply a valu
     -- returns: applied:bool left:int
     -- errors: OUT_OF_STOCK
     -- flags: no-writes idempotent
+    -- undeclared: wake
 
 ``*`` takes a list and ``**`` a mapping (sent field, value, field, value), last in
 its section; what has a ``?`` may be absent; ``-- …`` behind a declaration is a
-remark. A section may go on in another line of the same word.
+remark. A section may go on in another line of the same word. ``undeclared`` lists
+locals that hold keys which cannot be declared, so that no check complains of them.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ SERVER_FLAGS = frozenset(
 )
 FLAGS = SERVER_FLAGS | {"idempotent"}
 ERROR = re.compile(r"[A-Z][A-Z0-9_]{2,}")
+LOCAL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Signature:
     errors: tuple[str, ...] = ()
     flags: frozenset[str] = frozenset()
     declared: bool = True
+    undeclared: tuple[str, ...] = ()
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +139,7 @@ def read_signature(text: str, script: str, path: str | None = None) -> Signature
         errors=_read_errors(words("errors", ()), path),
         flags=_read_flags(head, path),
         declared=not head.is_empty,
+        undeclared=_read_undeclared(words("undeclared", ()), path),
     )
 
 
@@ -153,6 +158,14 @@ def _read_errors(words: Sequence[Word], path: str | None) -> tuple[str, ...]:
     for word in words:
         if not ERROR.fullmatch(word.text):
             message = f"{word.text!r} is no error code: write capitals, such as OUT_OF_STOCK."
+            raise InvalidScript(message, file=path, line=word.line)
+    return tuple(word.text for word in words)
+
+
+def _read_undeclared(words: Sequence[Word], path: str | None) -> tuple[str, ...]:
+    for word in words:
+        if not LOCAL.fullmatch(word.text):
+            message = f"{word.text!r} is no local of the script: list the names that hold keys."
             raise InvalidScript(message, file=path, line=word.line)
     return tuple(word.text for word in words)
 
