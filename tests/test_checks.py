@@ -344,6 +344,37 @@ def test_e018_a_write_without_writes(tmp_path):
     ]
 
 
+def test_e019_a_text_that_is_not_lua_5_1(tmp_path):
+    assert scripts_in(tmp_path, a="local half = 7\nreturn half // 2\n") == [
+        (
+            "E019",
+            (
+                f"{tmp_path / 'a.lua'}:2: Lua 5.1 does not understand it: unexpected symbol near "
+                "'/'."
+            ),
+            "Correct it; mind that Redis has Lua 5.1, without goto, //, & or <const>.",
+        )
+    ]
+
+
+def test_e020_a_global_that_redis_does_not_have(tmp_path):
+    source = "local current = 1\ncounter = curent\nreturn counter + redis.cal('TIME')[1]"
+    path = tmp_path / "a.lua"
+    assert scripts_in(tmp_path, a=source) == [
+        (
+            "E020",
+            f"{path}:2: it assigns the global 'counter', and Redis allows none.",
+            "Declare it: 'local counter'.",
+        ),
+        (
+            "E020",
+            f"{path}:2: there is no global 'curent': reading it is an error.",
+            "Did you mean 'current'?",
+        ),
+        ("E020", f"{path}:3: no server has redis.cal.", "Did you mean 'redis.call'?"),
+    ]
+
+
 def test_w011_a_folder_that_does_not_exist(tmp_path):
     folder = tmp_path / "lau"
     assert found(SCRIPT_DIRS=[folder]) == [
@@ -401,6 +432,33 @@ def test_w015_a_flag_that_redis_will_not_see(tmp_path):
     ]
     both = "#!lua flags=allow-oom,no-writes\n-- flags: no-writes allow-oom\nreturn 1"
     assert scripts_in(tmp_path, a=both) == []
+
+
+def test_w016_a_global_that_only_some_servers_have(tmp_path):
+    assert scripts_in(tmp_path, a="local start = os.clock()\nreturn start < 1") == [
+        (
+            "W016",
+            f"{tmp_path / 'a.lua'}:1: the global 'os' is there on Redis 8 and Valkey only.",
+            "Do without it, or silence this where no other server is used.",
+        )
+    ]
+
+
+def test_w017_a_reply_that_is_taken_for_a_number(tmp_path):
+    source = "-- keys: a\n-- args: b:int\nlocal n = redis.call('GET', KEYS[1]) + 1\n"
+    path = tmp_path / "a.lua"
+    assert scripts_in(tmp_path, a=f"{source}return n > 5 and ARGV[1] > 5") == [
+        (
+            "W017",
+            f"{path}:3: it reckons with the reply of GET, which may be missing.",
+            "Write tonumber(redis.call('GET', …) or 0).",
+        ),
+        (
+            "W017",
+            f"{path}:4: it compares ARGV[1] with a number, which Lua refuses: it is text.",
+            "Put tonumber(…) around it.",
+        ),
+    ]
 
 
 def test_w103_a_key_in_a_local(tmp_path):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 
 #: Commands that Redis refuses in a script that may not write; the last line's do not write,
 #: but are replicated.
-WRITES = _words(
+WRITES = words(
     "APPEND BITFIELD BITOP BLMOVE BLMPOP BLPOP BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN COPY DECR "
     "DECRBY DEL DELIFEQ EXPIRE EXPIREAT FLUSHALL FLUSHDB GEOADD GEORADIUS GEORADIUSBYMEMBER "
     "GEOSEARCHSTORE GETDEL GETEX GETSET HDEL HEXPIRE HEXPIREAT HGETDEL HGETEX HINCRBY HINCRBYFLOAT "
@@ -29,7 +30,7 @@ WRITES = _words(
     "PFCOUNT PUBLISH SPUBLISH"
 )
 #: Commands without a key, or with one that cannot be told (SCAN, RANDOMKEY).
-KEYLESS = _words(
+KEYLESS = words(
     "ACL ASKING AUTH BGREWRITEAOF BGSAVE CLIENT CLUSTER COMMAND COMMANDLOG CONFIG DBSIZE DEBUG "
     "DISCARD ECHO EXEC FAILOVER FLUSHALL FLUSHDB FUNCTION HELLO INFO KEYS LASTSAVE LATENCY LOLWUT "
     "MODULE MONITOR MULTI PFSELFTEST PING PSUBSCRIBE PSYNC PUBLISH PUBSUB PUNSUBSCRIBE QUIT "
@@ -40,17 +41,17 @@ KEYLESS = _words(
 #: Where the keys are: the first, the last (from the end if negative), and how far apart.
 #: A command that is not here has one key, first.
 PLACES = {
-    **dict.fromkeys(_words("BLPOP BRPOP BZPOPMAX BZPOPMIN"), (1, -2, 1)),
+    **dict.fromkeys(words("BLPOP BRPOP BZPOPMAX BZPOPMIN"), (1, -2, 1)),
     **dict.fromkeys(
-        _words(
+        words(
             "DEL EXISTS MGET PFCOUNT PFMERGE SDIFF SDIFFSTORE SINTER SINTERSTORE SSUBSCRIBE "
             "SUNION SUNIONSTORE SUNSUBSCRIBE TOUCH UNLINK WATCH"
         ),
         (1, -1, 1),
     ),
-    **dict.fromkeys(_words("MSET MSETNX"), (1, -1, 2)),
+    **dict.fromkeys(words("MSET MSETNX"), (1, -1, 2)),
     **dict.fromkeys(
-        _words(
+        words(
             "BLMOVE BRPOPLPUSH COPY GEOSEARCHSTORE LCS LMOVE RENAME RENAMENX RPOPLPUSH SMOVE "
             "ZRANGESTORE"
         ),
@@ -58,19 +59,19 @@ PLACES = {
     ),
     "BITOP": (2, -1, 1),
     "MIGRATE": (3, 3, 1),
-    **dict.fromkeys(_words("OBJECT PFDEBUG XGROUP XINFO"), (2, 2, 1)),
+    **dict.fromkeys(words("OBJECT PFDEBUG XGROUP XINFO"), (2, 2, 1)),
 }
 #: Where the number of the keys is that follow it; those of the first line have a key before it.
 COUNTS = {
-    **dict.fromkeys(_words("ZDIFFSTORE ZINTERSTORE ZUNIONSTORE"), 2),
-    **dict.fromkeys(_words("BLMPOP BZMPOP EVAL EVALSHA EVALSHA_RO EVAL_RO FCALL FCALL_RO"), 2),
+    **dict.fromkeys(words("ZDIFFSTORE ZINTERSTORE ZUNIONSTORE"), 2),
+    **dict.fromkeys(words("BLMPOP BZMPOP EVAL EVALSHA EVALSHA_RO EVAL_RO FCALL FCALL_RO"), 2),
     **dict.fromkeys(
-        _words("LMPOP MSETEX SINTERCARD ZDIFF ZINTER ZINTERCARD ZMPOP ZUNION"),
+        words("LMPOP MSETEX SINTERCARD ZDIFF ZINTER ZINTERCARD ZMPOP ZUNION"),
         1,
     ),
 }
 #: A word, behind which is a key.
-STORES = _words("GEORADIUS GEORADIUSBYMEMBER SORT")
+STORES = words("GEORADIUS GEORADIUSBYMEMBER SORT")
 
 
 def key_places(command: str, arguments: Sequence[str | None]) -> Iterator[int]:
@@ -80,31 +81,31 @@ def key_places(command: str, arguments: Sequence[str | None]) -> Iterator[int]:
     ``arguments``: those after the command, None for what only the script will know.
     Keys behind such a one may be left out.
     """
-    words = [(each or "").upper() for each in arguments]
+    said = [(each or "").upper() for each in arguments]
     if command in ("XREAD", "XREADGROUP"):
-        yield from _streams(words)
+        yield from _streams(said)
     elif command in COUNTS:
         yield from range(1 if command.endswith("STORE") else 0)
-        yield from _counted(command, words)
+        yield from _counted(command, said)
     elif command == "MEMORY":
-        yield from [1] if words[:1] == ["USAGE"] and len(words) > 1 else []
+        yield from [1] if said[:1] == ["USAGE"] and len(said) > 1 else []
     elif command not in KEYLESS:
         first, last, step = PLACES.get(command, (1, 1, 1))
-        stop = last if last > 0 else len(words) + last + 1
-        yield from range(first - 1, min(stop, len(words)), step)
+        stop = last if last > 0 else len(said) + last + 1
+        yield from range(first - 1, min(stop, len(said)), step)
     if command in STORES:
-        yield from (at for at in range(1, len(words)) if words[at - 1] in ("STORE", "STOREDIST"))
+        yield from (at for at in range(1, len(said)) if said[at - 1] in ("STORE", "STOREDIST"))
 
 
-def _streams(words: Sequence[str]) -> Iterator[int]:
-    if "STREAMS" in words:
-        first = words.index("STREAMS") + 1
-        yield from range(first, first + (len(words) - first) // 2)
+def _streams(said: Sequence[str]) -> Iterator[int]:
+    if "STREAMS" in said:
+        first = said.index("STREAMS") + 1
+        yield from range(first, first + (len(said) - first) // 2)
 
 
-def _counted(command: str, words: Sequence[str]) -> Iterator[int]:
+def _counted(command: str, said: Sequence[str]) -> Iterator[int]:
     place = COUNTS[command]
-    number = words[place - 1] if len(words) >= place else ""
+    number = said[place - 1] if len(said) >= place else ""
     step = 2 if command == "MSETEX" else 1
     count = int(number) if number.isdecimal() else 0
-    yield from range(place, min(place + step * count, len(words)), step)
+    yield from range(place, min(place + step * count, len(said)), step)

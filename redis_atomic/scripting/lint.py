@@ -144,9 +144,12 @@ def _idle_flags(signature: Signature) -> Iterator[Finding]:
 
 
 def _keys(signature: Signature, reading: Reading) -> Iterator[Finding]:
+    told = set()  # of one call with several possible commands, one is named
     for call in reading.calls:
         for key in call.keys:
-            if key.kind == "local" or key.text not in signature.undeclared:
+            allowed = key.kind != "local" and key.text in signature.undeclared
+            if not allowed and (call.line, key) not in told:
+                told.add((call.line, key))
                 yield _key(call, key)
 
 

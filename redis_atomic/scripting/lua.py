@@ -11,7 +11,7 @@ from .reading import Key, Reading, RedisCall, Uses
 
 TOKEN = re.compile(
     r"""
-    (?P<comment>--\[(?P<c>=*)\[.*?\](?P=c)\]|--[^\n]*|\A\#![^\n]*)
+    (?P<comment>--\[(?P<c>=*)\[.*?\](?P=c)\]|--[^\r\n]*|\A\#![^\n]*)
   | (?P<string>\[(?P<s>=*)\[.*?\](?P=s)\]|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<number>[0-9](?:[0-9A-Za-z]|\.[0-9])*)

@@ -1,0 +1,2 @@
+local text = string
+return text.trim(' a ') -- fault: E020 lint

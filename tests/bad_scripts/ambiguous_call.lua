@@ -1,0 +1,2 @@
+local name = tostring
+(string or name)(1) -- fault: E019 lint

@@ -1,0 +1,2 @@
+-- args: name:str
+return redis.call('GET', ARGV[1]) -- fault: W012

@@ -1,0 +1,1 @@
+return 1 local x -- fault: E019 lint

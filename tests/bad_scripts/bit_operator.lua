@@ -1,0 +1,2 @@
+local mask = 5 & 3 -- fault: E019 lint
+return mask

@@ -1,0 +1,3 @@
+-- keys: a
+local command = KEYS[1] and 'SCARD' or 'LLEN'
+return redis.call(command, 'hits') -- fault: W012 lint

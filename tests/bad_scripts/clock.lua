@@ -1,0 +1,1 @@
+return os.clock() -- fault: W016 lint

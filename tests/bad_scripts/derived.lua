@@ -1,0 +1,2 @@
+-- keys: a
+return redis.call('GET', KEYS[1] .. ':x') -- fault: W012

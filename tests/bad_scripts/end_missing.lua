@@ -1,0 +1,3 @@
+if true then
+  return 1
+-- fault: E019 lint (where Lua gives up: the last line)

@@ -1,0 +1,2 @@
+counter = 1 -- fault: E020 lint
+return counter

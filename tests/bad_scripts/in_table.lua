@@ -1,0 +1,2 @@
+local names = { hits = 'hits', misses = 'misses' }
+return redis.call('GET', names.misses) -- fault: W012 lint

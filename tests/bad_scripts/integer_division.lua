@@ -1,0 +1,1 @@
+return 7 // 2 -- fault: E019 lint

@@ -1,0 +1,2 @@
+-- keys: a
+return redis.call('MGET', KEYS[1], KEYS[2]) -- fault: E017

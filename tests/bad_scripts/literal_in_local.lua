@@ -1,0 +1,2 @@
+local name = 'hits'
+return redis.call('GET', name) -- fault: W012

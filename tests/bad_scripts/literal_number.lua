@@ -1,0 +1,1 @@
+return redis.call('GET', 42) -- fault: W012

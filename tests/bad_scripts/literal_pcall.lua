@@ -1,0 +1,1 @@
+return redis.pcall('GET', 'hits') -- fault: W012

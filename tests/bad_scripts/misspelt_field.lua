@@ -1,0 +1,2 @@
+-- keys: a
+return redis.cal('GET', KEYS[1]) -- fault: E020 lint

@@ -1,0 +1,2 @@
+local current = 1
+return curent -- fault: E020 lint

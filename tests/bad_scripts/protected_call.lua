@@ -1,0 +1,1 @@
+return pcall(redis.call, 'GET', 'hits') -- fault: W012 lint

@@ -1,0 +1,2 @@
+-- keys: a
+return redis.call('GET', KEYS[1]) + 1 -- fault: W017 lint

@@ -1,0 +1,1 @@
+redis.calls = 1 -- fault: E020 lint

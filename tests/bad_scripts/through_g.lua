@@ -1,0 +1,1 @@
+return _G.missing -- fault: E020 lint

@@ -1,0 +1,3 @@
+-- Whose error is never returned. (fault: W013)
+-- errors: GONE
+return 1

@@ -1,0 +1,3 @@
+-- Whose second key is never used. (fault: W013)
+-- keys: a b
+return redis.call('GET', KEYS[1])

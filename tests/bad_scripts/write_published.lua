@@ -1,0 +1,2 @@
+-- flags: no-writes
+return redis.call('PUBLISH', 'news', 'x') -- fault: E018
