@@ -11,7 +11,7 @@ from lupa import lua51
 
 from redis_atomic.scripting.builtin import FOLDER
 from redis_atomic.scripting.deep import findings, rules
-from redis_atomic.scripting.deep.compiler import syntax_fault
+from redis_atomic.scripting.deep.compiler import syntax_faults
 from redis_atomic.scripting.deep.names import global_names
 from redis_atomic.scripting.deep.sandbox import ELSEWHERE, FIELDS, GLOBALS
 from redis_atomic.scripting.deep.tree import Tree
@@ -73,10 +73,23 @@ def refusal_of(server, source):
 @given(source=mutated() | st.binary(max_size=40))
 def test_a_text_has_a_fault_of_syntax_exactly_where_the_server_refuses_it(server, source):
     assume(not source.startswith(b"#!"))
-    fault, refusal = syntax_fault(source), refusal_of(server, source)
-    assert (fault is None) == (refusal is None), (fault, refusal)
-    if fault is not None and (place := re.search(r"user_script:(\d+):", refusal)):
-        assert int(place[1]) == fault.line
+    faults, refusal = syntax_faults(source), refusal_of(server, source)
+    rules = [each.rule for each in faults]
+    if "some-servers" not in rules:
+        assert (rules == []) == (refusal is None), (faults, refusal)
+        if faults and (place := re.search(r"user_script:(\d+):", refusal)):
+            assert int(place[1]) == faults[0].line
+
+
+def test_long_brackets_within_each_other_are_told_as_what_some_servers_refuse(server):
+    source = "return [[ a\n[[ b ]]"
+    script = Script("s", source.encode(), signature=read_signature(source, "s"))
+    ((rule, line),) = [(each.rule, each.line) for each in findings(script)]
+    assert (rule, line) == ("some-servers", 2)
+    refusal = refusal_of(server, source)
+    assert refusal is None or "nesting of [[...]] is deprecated" in refusal
+    script = Script("s", b"return [[ [[ ]] +", signature=read_signature("", "s"))
+    assert [each.rule for each in findings(script)] == ["some-servers", "syntax"]
 
 
 @settings(deadline=None, max_examples=400)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..lint import Finding, advice, lies
 from ..script import Script
-from .compiler import syntax_fault
+from .compiler import syntax_faults
 from .names import name_faults
 from .reader import read_tree
 from .replies import reply_faults
@@ -19,8 +19,10 @@ from .values import Values
 
 def findings(script: Script) -> list[Finding]:
     """All that is to be said, in order of lines; of a script that does not compile, only why."""
-    fault = syntax_fault(script.source)
-    return rules(script) if fault is None else [fault]
+    faults = syntax_faults(script.source)
+    if any(each.rule == "syntax" for each in faults):
+        return faults
+    return sorted([*faults, *rules(script)], key=lambda each: each.line or 0)
 
 
 def rules(script: Script) -> list[Finding]:
