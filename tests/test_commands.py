@@ -21,6 +21,7 @@ CALLS = [
     "MGET a b",
     "MIGRATE host 1 a 0 5",
     "MSET a 1 b 2",
+    "MSETEX 2 a 1 b 2 EX 5",
     "OBJECT ENCODING a",
     "SET a b EX 5",
     "SINTERCARD 2 a b LIMIT 1",
@@ -58,6 +59,17 @@ def test_what_the_server_refuses_in_a_script_without_writes_is_known(commands):
     assert refused - APART <= WRITES
     reads = {name for name, (flags, _) in commands.items() if "readonly" in flags}
     assert not reads & WRITES - {"PFCOUNT"}
+
+
+@pytest.mark.parametrize("call", ["PUBLISH a b", "SPUBLISH a b", "PFCOUNT a", "SORT a", "GETEX a"])
+def test_a_command_that_only_seems_to_read_is_refused(call):
+    assert call.split()[0] in WRITES
+    words = ", ".join(repr(word) for word in call.split())
+    with pytest.raises(redis.ResponseError) as caught:
+        asked("EVAL_RO", f"return redis.call({words})", "0")
+    if "unknown command" in str(caught.value).lower():
+        pytest.skip(f"this server does not tell: {caught.value}")
+    assert "Write commands are not allowed from read-only scripts" in str(caught.value)
 
 
 def test_the_places_of_keys_are_the_server_s(commands):

@@ -163,6 +163,17 @@ SOUND = {
           return redis.call('STRLEN', KEYS[1]), key
         end
         return get('hits')""",
+    "a name that means something else within": """
+        local call = redis.call
+        do
+          local call = tostring
+          call('GET', 'hits')
+        end
+        return call('TIME')""",
+    "what else a call returns": """
+        local fine, n = true, ARGV[1]
+        fine, n = pcall(tonumber, n)
+        return fine and n > 5""",
     "a helper that is not called so": """
         local function name(id) return 'user:' .. id end
         return name(redis.call('GET', KEYS[1]))""",
@@ -178,6 +189,34 @@ def test_what_is_right_is_not_complained_of(source):
     source = head + source
     script = Script("s", source.encode(), signature=read_signature(source, "s"))
     assert [each.told("s") for each in findings(script)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "return #KEYS",
+        "local keys = KEYS return #keys",
+        "local function count(keys) return #keys end return count(KEYS)",
+    ],
+)
+def test_counting_needs_no_head(source):
+    script = Script("s", source.encode(), signature=read_signature(source, "s"))
+    assert findings(script) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "local a = '--[[ '\nreturn missing -- ]]",
+        "----[[\nreturn missing\n--]]",
+        "local a = '\\. \\x1'\nreturn missing",
+        "local a = '\0'\nreturn missing",
+        "--[==[ ]] ]==]\nreturn missing + missing",
+    ],
+)
+def test_no_text_and_no_comment_hides_code(source):
+    script = Script("s", source.encode(), signature=read_signature(source, "s"))
+    assert [(each.rule, each.line) for each in findings(script)] == [("unknown-name", 2)]
 
 
 WALK = """
