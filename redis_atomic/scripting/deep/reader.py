@@ -120,15 +120,15 @@ def _key(values: Values, node: Node) -> Iterator[Key]:
 
 def _is_made(values: Values, origin: Place) -> bool:
     """Whether a key is put together by the script, an argument, or read from Redis."""
-    node, index = origin
+    node, key = origin
     if values.name(origin).startswith("ARGV."):
         return True
     if node.type == CALL:
         call = values.application(node)
         if values.names(call.function) & REDIS:
             return True
-        return index is None and _makes_text(values, call)
-    return node.type == "binary_expression" and index is None
+        return key is None and _makes_text(values, call)
+    return node.type == "binary_expression" and key is None
 
 
 def _makes_text(values: Values, call: Application) -> bool:

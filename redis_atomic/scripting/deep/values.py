@@ -29,8 +29,9 @@ T = TypeVar("T")
 CALL = "function_call"
 #: Any of a table's elements.
 ANY = "*"
-#: So many steps are followed; what may come from further is not known.
-FAR = 100
+#: So many steps are followed, and so many values to learn of another; what may come from
+#: further is not known.
+FAR, DEEP = 100, 20
 PROTECTED = frozenset(["pcall", "xpcall"])
 #: Functions that return their first argument, or its text.
 PASSING = frozenset(["assert", "tostring"])
@@ -59,6 +60,8 @@ class Values:
         self.calls = [self.application(each) for each in tree.nodes if each.type == CALL]
         self._sites: defaultdict[int, list[Application]] = defaultdict(list)
         self._returned: defaultdict[int, list[Node]] = defaultdict(list)
+        self._origins: dict[tuple[int, str | None], list[Place]] = {}
+        self._busy: set[tuple[int, str | None]] = set()
         for node in tree.nodes:
             if node.type == "assignment_statement":
                 self._assign(node)
@@ -67,6 +70,7 @@ class Values:
                 self._returned[function.id] += returned[:1]
         for call in self.calls:
             self._note(call)
+        self._origins.clear()  # what was followed before all was noted
 
     def application(self, node: Node) -> Application:
         """The call that this node is."""
@@ -134,13 +138,25 @@ class Values:
             return ""
         return text(place.node) + (f".{place.key}" if place.key is not None else "")
 
-    def origins(self, node: Node, index: str | None = None) -> list[Place]:
+    def origins(self, node: Node, key: str | None = None) -> list[Place]:
         """What the value may begin with: expressions that cannot be followed further."""
-        found, pending = list[Place](), [Place(node, index)]
+        start = Place(node, key)
+        at = (node.id, key)
+        if at in self._origins:
+            return self._origins[at]
+        if at in self._busy or len(self._busy) > DEEP:  # t[t[…]], or a value made of itself
+            return [start]
+        self._busy.add(at)
+        found = self._origins[at] = self._followed(start)
+        self._busy.remove(at)
+        return found
+
+    def _followed(self, start: Place) -> list[Place]:
+        found, pending = list[Place](), [start]
         seen = set[tuple[int, str | None]]()
         while pending:
             if len(seen) + len(pending) > FAR:
-                return [*found, Place(node)]
+                return [*found, start]
             place = pending.pop()
             if (place.node.id, place.key) in seen:
                 continue
@@ -152,22 +168,22 @@ class Values:
         return found
 
     def _behind(self, place: Place) -> list[Place]:
-        node, index = place
+        node, key = place
         match node.type:
             case "parenthesized_expression":
-                return [Place(each, index) for each in children(node)]
+                return [Place(each, key) for each in children(node)]
             case "binary_expression":
-                return [Place(each, index) for each in self._alternatives(node)]
+                return [Place(each, key) for each in self._alternatives(node)]
             case "identifier":
-                return list(self._behind_name(node, index))
-            case "dot_index_expression" | "bracket_index_expression" if index is None:
+                return list(self._behind_name(node, key))
+            case "dot_index_expression" | "bracket_index_expression" if key is None:
                 table = node.child_by_field_name("table")
                 return [Place(table, self.index_of(node))] if table is not None else []
-            case "table_constructor" if index is not None:
-                return list(self._fields(node, index))
+            case "table_constructor" if key is not None:
+                return list(self._fields(node, key))
             case "function_call":
-                return list(self._behind_call(node, index))
-            case "vararg_expression" if index is None:
+                return list(self._behind_call(node, key))
+            case "vararg_expression" if key is None:
                 return [Place(each) for each in self._varargs(node)]
         return []
 
@@ -176,28 +192,28 @@ class Values:
         sides = {"or": ("left", "right"), "and": ("right",)}.get(operator, ())
         return [each for side in sides if (each := node.child_by_field_name(side)) is not None]
 
-    def _behind_name(self, node: Node, index: str | None) -> Iterator[Place]:
+    def _behind_name(self, node: Node, key: str | None) -> Iterator[Place]:
         local = self.tree.local(node)
         if local is None:
             return
-        yield from (Place(value, index) for value in local.values)
-        if index is not None:
-            for key, value in local.stored:
-                if index in (key, ANY):
+        yield from (Place(value, key) for value in local.values)
+        if key is not None:
+            for stored, value in local.stored:
+                if key in (stored, ANY):
                     yield Place(value)
         elif local.element_of is not None:
             yield Place(local.element_of, ANY)
         for call in self.sites(local.function):
             if local.number < len(call.arguments):
-                yield Place(call.arguments[local.number], index)
+                yield Place(call.arguments[local.number], key)
 
-    def _fields(self, node: Node, index: str) -> Iterator[Place]:
+    def _fields(self, node: Node, key: str) -> Iterator[Place]:
         number = 0
         for each in children(node):
             name, value = each.child_by_field_name("name"), each.child_by_field_name("value")
             number += name is None
-            key = str(number) if name is None else self._key(name)
-            if value is not None and index in (key, ANY):
+            own = str(number) if name is None else self._key(name)
+            if value is not None and key in (own, ANY):
                 yield Place(value)
 
     def _key(self, name: Node) -> str:
@@ -205,18 +221,18 @@ class Values:
             return text(name)
         return self.said(Place(name)) or ANY
 
-    def _behind_call(self, node: Node, index: str | None) -> Iterator[Place]:
+    def _behind_call(self, node: Node, key: str | None) -> Iterator[Place]:
         call = self.application(node)
         if not call.arguments and call.function.type != "identifier":
             return
         names = self.names(call.function)
-        if index is None and names & {"unpack"} and call.arguments:
+        if key is None and names & {"unpack"} and call.arguments:
             yield Place(call.arguments[0], ANY)
-        elif index is None and names & PASSING and call.arguments:
+        elif key is None and names & PASSING and call.arguments:
             yield Place(call.arguments[0])
         for origin in self.origins(call.function):
             if origin.node.type in FUNCTIONS and origin.key is None:
-                yield from (Place(each, index) for each in self._returned[origin.node.id])
+                yield from (Place(each, key) for each in self._returned[origin.node.id])
 
     def _varargs(self, node: Node) -> Iterator[Node]:
         function = self.tree.function_around(node)
