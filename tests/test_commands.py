@@ -41,8 +41,11 @@ def asked(*words):
     """What one server answers, as it is: redis-py would take it apart."""
     with redis.Redis.from_url(REDIS_URL) as client:
         connection = client.connection_pool.get_connection()
-        connection.send_command(*words)
-        return connection.read_response()
+        try:
+            connection.send_command(*words)
+            return connection.read_response()
+        finally:
+            client.connection_pool.release(connection)
 
 
 @pytest.fixture
