@@ -11,8 +11,9 @@ import pytest
 
 from redis_atomic.exceptions import LockLost, LockUnavailable
 from redis_atomic.locks import keeper
-from redis_atomic.locks.lease import current_lease
+from redis_atomic.locks.context import current_lease
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
+from redis_atomic.locks.renewal import next_event
 from redis_atomic.signals import lock_lost
 
 LOCK = "tests:lock:{a}"
@@ -101,7 +102,7 @@ def test_it_is_renewed_no_longer_than_somebody_refers_to_it(server_client):
 def test_a_released_lease_is_renewed_no_more(server_client):
     lease = redis_lock("a", ttl=0.3).acquire()
     lease.release()
-    assert lease.next_event(0) <= lease.next_event(1e12)
+    assert next_event(lease, 0) <= next_event(lease, 1e12)
     assert lease not in keeper._threads["default"].current()
     time.sleep(0.4)
     assert not server_client.exists(LOCK)

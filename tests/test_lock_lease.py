@@ -14,6 +14,7 @@ import pytest
 from redis_atomic.exceptions import LockLost, LockNotOwned
 from redis_atomic.locks.lock import redis_lock
 from redis_atomic.locks.loss import Loss
+from redis_atomic.locks.renewal import note_renewal
 
 LOCK = "tests:lock:{a}"
 
@@ -98,7 +99,7 @@ def test_past_its_deadline_it_is_lost_for_good_whatever_redis_says(lease, server
     lease.lost.deadline = time.monotonic() - 0.001
     with pytest.raises(LockLost, match="its time ran out"):
         lease.check()
-    lease.note_renewal(time.monotonic(), 10, extended=True)
+    note_renewal(lease, time.monotonic(), 10, extended=True)
     assert lease.lost.is_set()
     with pytest.raises(LockLost):
         lease.extend(to=20)
@@ -108,7 +109,7 @@ def test_past_its_deadline_it_is_lost_for_good_whatever_redis_says(lease, server
 
 def test_the_deadline_counts_from_before_the_renewal_was_sent(lease):
     sent = time.monotonic() - 3
-    lease.note_renewal(sent, 20, extended=True)
+    note_renewal(lease, sent, 20, extended=True)
     assert lease.lost.deadline == pytest.approx(sent + 20 - 0.2 - 0.002)
 
 
@@ -264,7 +265,7 @@ def test_a_child_neither_owns_nor_releases_its_parents_lock(server_client):
         settings.configure(CACHES={test_settings.CACHES!r})
         from redis_atomic.exceptions import LockNotOwned
         from redis_atomic.locks import keeper
-        from redis_atomic.locks.lease import current_lease
+        from redis_atomic.locks.context import current_lease
         from redis_atomic.locks.lock import redis_lock
         section = redis_lock("a", ttl=1, wait=0)
         lease = section.__enter__()

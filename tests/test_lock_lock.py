@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from redis_atomic.exceptions import AlreadyHeld, LockBusy, LockLost, LockNotOwned
-from redis_atomic.locks.lease import current_lease
+from redis_atomic.locks.context import current_lease
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
 from redis_atomic.locks.options import FOREVER, LONGEST
 from redis_atomic.signals import lock_acquired, lock_busy, lock_lost, lock_released

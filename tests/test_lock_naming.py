@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from redis_atomic import current_lease, redis_lock
-from redis_atomic.locks.naming import LONGEST_NAME, bind_template, lock_name
+from redis_atomic.locks.naming import LONGEST_NAME, lock_name
+from redis_atomic.locks.templates import bind_template
 
 
 def charge(invoice, amount=1, *, note="", **kwargs):

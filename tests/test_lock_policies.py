@@ -6,7 +6,7 @@ import pytest
 from django.test import override_settings
 
 from redis_atomic.exceptions import LockBusy, LockNotOwned, LockUnavailable
-from redis_atomic.locks.lease import current_lease
+from redis_atomic.locks.context import current_lease
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
 from redis_atomic.signals import lock_busy
 

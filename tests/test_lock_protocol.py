@@ -15,6 +15,7 @@ from redis_atomic.client.execution import run
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.locks import protocol
 from redis_atomic.locks.protocol import BUSY, GRANT, HELD, Keys, Terms, Ticket
+from redis_atomic.locks.tokens import new_token, owner_of
 from redis_atomic.scripting.builtin import builtin
 
 TTL = 60.0
@@ -26,7 +27,7 @@ def ask(call):
 
 
 def ticket(name="a", token=None, limit=1, **terms):
-    return Ticket(Keys(name, limit), Terms(**terms), token or protocol.new_token())
+    return Ticket(Keys(name, limit), Terms(**terms), token or new_token())
 
 
 def acquire(who, ttl=TTL, *, queueing=True):
@@ -462,10 +463,10 @@ def test_both_scripts_settle_alike():
 
 
 def test_a_token_is_readable_and_never_the_same():
-    first, second = protocol.new_token(), protocol.new_token()
+    first, second = new_token(), new_token()
     assert first != second
     assert re.fullmatch(r"[\w.-]+:\d+:[0-9a-f]{32}", first)
-    assert protocol.owner_of(first) == first.rpartition(":")[0]
+    assert owner_of(first) == first.rpartition(":")[0]
 
 
 def test_a_ticket_is_finished_with_what_it_knows():

@@ -4,7 +4,6 @@ import asyncio
 import math
 import threading
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -14,11 +13,11 @@ from redis_atomic.exceptions import (
     LockBusy,
     LockUnavailable,
     NotExecuted,
-    RedisAtomicError,
     ReplyError,
 )
 from redis_atomic.locks import returning
 from redis_atomic.locks import steps as steps_module
+from redis_atomic.locks.acquiring import prepare
 from redis_atomic.locks.lock import redis_lock
 from redis_atomic.locks.protocol import BUSY, GRANT, HELD, SLICE, Answer, Keys, Terms, Ticket
 from redis_atomic.locks.returning import finish
@@ -58,9 +57,9 @@ class Client:
         """Let time pass, answer the last step, and return the next one."""
         self.clock.now += after
         if isinstance(self.step, Ask):  # as the driver does it
-            with suppress(RedisAtomicError), steps_module._Noted(self.ticket):
-                if isinstance(outcome, Exception):
-                    raise outcome
+            traced = self.ticket.note_sent()
+            if isinstance(outcome, Exception):
+                self.ticket.note_failure(outcome, traced)
         if isinstance(outcome, Exception):
             self.step = self.steps.throw(outcome)
         else:
@@ -135,7 +134,7 @@ def test_it_listens_no_longer_than_a_connection_does(settings):
     for timeout, expected in ((0.3, 0.15), (4, 2.0), (60, 2.5), (None, 2.5)):
         options = {"SOCKET_TIMEOUT": timeout} if timeout else {}
         settings.CACHES = settings.CACHES | {"default": cache | {"OPTIONS": options}}
-        _, attempt = redis_lock("a")._prepare("a")
+        _, attempt = prepare(redis_lock("a"), "a")
         assert attempt.ticket.terms.nap == expected
 
 

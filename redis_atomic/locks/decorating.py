@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import LockBusy, LockUnavailable
-from .naming import bind_template
 from .policies import check_callable, instead_of
 from .section import Section
+from .templates import bind_template
 
 if TYPE_CHECKING:
     from .definition import Lock

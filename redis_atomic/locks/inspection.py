@@ -13,8 +13,7 @@ from ..client.server import Server
 from ..client.travel import exchange
 from ..conf import conf
 from ..scripting.script import Call, PrefixedKey
-from .definition import MAX_HOLD_TTLS
-from .options import seconds
+from .options import MAX_HOLD_TTLS, seconds
 from .protocol import Holder, Keys, Terms, force, inspect
 from .waiting import TIMEOUT
 

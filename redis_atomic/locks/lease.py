@@ -1,55 +1,30 @@
-"""
-``Lease``: what an acquire returns, and all that is believed about it.
-
-A lease is believed in until its deadline, a moment on this process's monotonic
-clock; nothing prolongs it but an answer from Redis. So a process that was paused,
-or cut off, knows by its own clock alone that its lock may be somebody else's by now.
-"""
+"""``Lease``: what an acquire returns."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import logging
+import math
 import os
-import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..client.connections import Client
-from ..exceptions import (
-    IndeterminateResult,
-    LockLost,
-    LockNotOwned,
-    LockUnavailable,
-    NotExecuted,
-    RedisAtomicError,
-)
-from ..signals import lock_lost, lock_released
+from ..exceptions import LockLost, LockNotOwned
+from .context import HeldHere
+from .ending import give_back
 from .loss import Loss
 from .options import Seconds, seconds
-from .protocol import Keys, Ticket, ttl_for, valid_for
-from .returning import TIME, finish
-from .steps import Announce, Ask, Notify, Sleep, Steps, adrive, drive
+from .protocol import Ticket, valid_for
+from .renewal import extending
+from .steps import Steps, adrive, drive
 from .transactions import Hold
-from .waiting import LAST_ANSWER, Grant
-
-logger = logging.getLogger("redis_atomic.locks")
-
-#: An extension that nobody answers is asked again every so often, for so long (seconds).
-EXTEND_PAUSE, EXTEND_TIME = 0.05, 2.0
+from .waiting import Grant
 
 
-class HasLease(Protocol):
-    lease: Lease
+class LooksAfter(Protocol):
+    """Who knows of a lease as long as it lasts."""
 
-
-#: The sections that run here, innermost last.
-sections: contextvars.ContextVar[tuple[HasLease, ...]] = contextvars.ContextVar(
-    "redis_atomic_sections", default=()
-)
+    def discard(self, lease: Lease) -> None: ...
 
 
 class Lease:
@@ -61,6 +36,14 @@ class Lease:
     that acquired it, ``waited`` how long that took. ``lost`` is an event: ``is_set()``,
     ``wait(timeout)``, ``await lease.lost``.
     """
+
+    fence = 0
+    slot = 0
+    waited = 0.0
+    renew_at = math.inf
+    ended = ""  # how: "released", "detached", …
+    hold: Hold | None = None  # where it has a transaction to wait for
+    keeper: LooksAfter | None = None
 
     def __init__(
         self,
@@ -75,18 +58,13 @@ class Lease:
         self.ticket = ticket
         self.client = client
         self.held_by = held_by
+        self.place = (client.alias, ticket.keys.base)
         self.ttl = ttl
         self.max_hold = max_hold
         self.on_lost = on_lost
         self.pid = os.getpid()
         self.lost = Loss()
-        self.fence = 0
-        self.slot = 0
-        self.waited = 0.0
         self.began = time.monotonic()  # before the grant: when it was first asked for
-        self.renew_at = float("inf")
-        self.ended = ""  # how: "released", "detached", …
-        self.hold: Hold | None = None  # where it has a transaction to wait for
 
     @property
     def name(self) -> str:
@@ -122,7 +100,7 @@ class Lease:
         if self.lost.is_set():
             raise self.loss()
         if self.ended or not self.granted:
-            raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
+            raise self.not_held()
 
     def check_process(self) -> None:
         """Raise LockNotOwned in a forked child: what it inherited is not its own."""
@@ -139,6 +117,25 @@ class Lease:
             "what was done since may have to be undone."
         )
 
+    def not_held(self) -> LockNotOwned:
+        """The exception for a lease that has ended, or not begun."""
+        return LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
+
+    # Being granted
+
+    def note_grant(self, grant: Grant, waited: float) -> None:
+        """From now on it is believed in."""
+        self.fence, self.slot, self.began, until = grant
+        self.waited = waited
+        self.renew_at = self.began + self.ttl / 3
+        self.lost.prolong(until)
+        self.held_by.add(self)
+
+    def take_over(self, grant: Grant) -> Steps[None]:
+        """Go on with a lease of another process, if it is still that: extended to our TTL."""
+        self.note_grant(grant, waited=0.0)
+        yield from extending(self, valid_for(self.ttl))
+
     # Extending
 
     def extend(self, *, to: Seconds | None = None, by: Seconds | None = None) -> None:
@@ -149,11 +146,11 @@ class Lease:
         given and positive, LockLost, LockNotOwned, and LockUnavailable if nobody
         answered (it is still held until its deadline).
         """
-        drive(self._extend(self._asked_for(to, by)))
+        drive(extending(self, self._asked_for(to, by)))
 
     async def aextend(self, *, to: Seconds | None = None, by: Seconds | None = None) -> None:
         """See extend()."""
-        await adrive(self._extend(self._asked_for(to, by)))
+        await adrive(extending(self, self._asked_for(to, by)))
 
     def _asked_for(self, to: Seconds | None, by: Seconds | None) -> float:
         if (to is None) == (by is None):
@@ -162,82 +159,6 @@ class Lease:
             return seconds("to", to)
         assert by is not None
         return self.remaining() + seconds("by", by)
-
-    def _extend(self, valid: float) -> Steps[None]:
-        self.check()
-        ttl = ttl_for(valid)
-        end = min(self.lost.deadline, time.monotonic() + EXTEND_TIME)
-        while True:
-            sent = time.monotonic()
-            try:
-                extended = yield Ask(
-                    self.client,
-                    self.renewal(ttl),
-                    self.ticket,
-                    seconds=max(end - sent, LAST_ANSWER),
-                )
-            except (NotExecuted, IndeterminateResult) as error:
-                if time.monotonic() >= end:
-                    self.check()
-                    raise LockUnavailable(
-                        f"The lock {self.name!r} could not be extended: {error} "
-                        f"It is still held for {self.remaining():.2f} s."
-                    ) from error
-                yield Sleep(EXTEND_PAUSE)
-            else:
-                break
-        self.note_renewal(sent, ttl, extended)
-        if self.lost.is_set():
-            yield from self.tell_loss()
-        self.check()
-
-    def take_over(self, grant: Grant) -> Steps[None]:
-        """Go on with a lease of another process, if it is still that: extended to our TTL."""
-        self.note_grant(grant, waited=0.0)
-        yield from self._extend(valid_for(self.ttl))
-
-    def renewal(self, ttl: float) -> Any:
-        """The call that makes it last so long from now."""
-        return self.ticket.extend(self.fence, self.slot, ttl)
-
-    def renewal_ttl(self, now: float) -> float:
-        """What the keeper renews it to: its TTL, or what is left of ``max_hold``."""
-        return max(0.001, min(self.ttl, self.began + self.max_hold - now))
-
-    def next_renewal(self, now: float) -> float:
-        """When the keeper should renew it; infinity if it need not, or may not any more."""
-        if not self.granted or self.lost.reason:
-            return float("inf")
-        if self.lost.deadline < self.began + valid_for(self.max_hold):
-            return self.renew_at
-        self.lost.expiry = f"it was held for its max_hold of {self.max_hold:g} s"
-        return float("inf")
-
-    def next_event(self, now: float) -> float:
-        """When the keeper should look at it; early, for one that is yet to be granted."""
-        if not self.granted:
-            return now + self.ttl / 3
-        return min(self.next_renewal(now), self.lost.deadline)
-
-    def note_trouble(self, error: RedisAtomicError, again: float) -> None:
-        """A renewal that had no answer, or a refusal: try again soon."""
-        self.ticket.doubt |= not isinstance(error, NotExecuted)
-        self.renew_at = time.monotonic() + min(again, self.ttl / 10)
-
-    def note_renewal(self, sent: float, ttl: float, extended: bool) -> None:
-        """What a renewal, sent at this time, was answered."""
-        if extended:
-            self.renew_at = sent + self.ttl / 3
-            self.lost.prolong(sent + valid_for(ttl))
-        elif not self.ended:
-            self.lost.set("Redis no longer knows it: it was taken away, or its time ran out")
-
-    def note_grant(self, grant: Grant, waited: float) -> None:
-        self.fence, self.slot, self.waited = grant.fence, grant.slot, waited
-        self.began = grant.sent
-        self.renew_at = grant.sent + self.ttl / 3
-        self.lost.prolong(grant.until)
-        self.held_by[self.client.alias, self.ticket.keys.base] = self
 
     # Giving back
 
@@ -264,65 +185,24 @@ class Lease:
 
     def leave(self) -> Steps[None]:
         """The steps of release()."""
-        if self.awaits_transaction:
+        return give_back(self) if self.hold is None else self._leave_to(self.hold)
+
+    def _leave_to(self, hold: Hold) -> Steps[None]:
+        if hold.awaits_transaction:
             raise LockNotOwned(f"The lock {self.name!r} is left to its transaction already.")
-        if self.hold is None or self.pid != os.getpid() or self.hold.leave():
-            yield from self.give_back()
+        if self.pid != os.getpid() or hold.leave():
+            yield from give_back(self)
         else:
             self.check()
 
-    def give_back(self) -> Steps[None]:
-        """Give it back now."""
-        if self.pid != os.getpid():
-            logger.warning("The lock %r is process %d's; not released", self.name, self.pid)
-            return
-        if self.ended or not self.granted:
-            raise LockNotOwned(f"The lock {self.name!r} is {self.ended or 'not held yet'}.")
-        lost, deadline = self.lost.is_set(), self.lost.deadline
-        # No more belief and no more renewals, from before the request is sent.
-        self.end("released")
-        freed, repeated = yield from finish(self.ticket, self.client, self.ttl)
-        if not lost and freed is False and not (repeated and time.monotonic() < deadline):
-            self.lost.reason = "Redis no longer knew it when it was given back"
-            lost = True
-        if lost:
-            yield from self.tell_loss()
-            raise self.loss()
-        if lock_released.receivers:
-            yield Announce(lock_released, type(self), self._facts())
-        if freed is None:
-            raise LockUnavailable(
-                f"Redis did not confirm the release of the lock {self.name!r}. "
-                "It is tried again in the background; should that fail, too, the lock ends by "
-                f"itself within {max(self.ttl, deadline - time.monotonic()):.1f} s."
-            )
-
     def end(self, how: str) -> None:
-        """Stop believing in it; the keeper lets go of it, too."""
+        """Stop believing in it; who looks after it lets go of it, too."""
         self.ended = how
         self.lost.is_set()
         self.lost.close()
-
-    def abandon(self, patience: float = TIME) -> Steps[bool]:
-        """After an acquire that came to nothing: leave no trace of it; whether that was done."""
-        self.end("given up")
-        if not self.ticket.trace:
-            return True
-        finished = yield from finish(self.ticket, self.client, self.ttl, patience)
-        self.ticket.trace = False  # or else it is the background's
-        return finished.freed is not None
-
-    def tell_loss(self) -> Steps[None]:
-        """Tell everybody who wants to know, once."""
-        if not self.lost.first_to_tell():
-            return
-        logger.warning("The lock %r was lost: %s", self.name, self.lost.reason)
-        yield Announce(lock_lost, type(self), self._facts())
-        if self.on_lost is not None:
-            yield Notify(self.on_lost, self)
-
-    def _facts(self) -> dict[str, Any]:
-        return {"name": self.name, "lease": self, "held": time.monotonic() - self.began}
+        self.held_by.discard(self)
+        if self.keeper is not None:
+            self.keeper.discard(self)
 
     # Handing over
 
@@ -341,41 +221,3 @@ class Lease:
     def __repr__(self) -> str:
         state = "lost" if self.lost.is_set() else self.ended or f"{self.remaining():.1f} s left"
         return f"<Lease {self.name!r} fence={self.fence} {state}>"
-
-
-def current_lease() -> Lease:
-    """
-    The lease of the innermost section that runs here.
-
-    LockNotOwned outside of one, and in a forked child inside its parent's. A task or
-    thread that inherited the context of its starter sees the starter's lease.
-    """
-    for section in reversed(sections.get()):
-        if not section.lease.ended:
-            section.lease.check_process()
-            return section.lease
-    raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
-
-
-class HeldHere(weakref.WeakValueDictionary[tuple[str, str], Lease]):
-    """The leases of one thread or task, by cache alias and key."""
-
-    def lease(self, client: Client, keys: Keys) -> Lease | None:
-        """The lease of this lock that is held, if it is."""
-        lease = self.get((client.alias, keys.base))
-        return lease if lease is not None and lease.held else None
-
-
-_held: weakref.WeakKeyDictionary[Any, HeldHere] = weakref.WeakKeyDictionary()
-
-
-def held_here() -> HeldHere:
-    """The leases that were acquired by what runs here: a task, or else a thread."""
-    try:
-        me: Any = asyncio.current_task() or threading.current_thread()
-    except RuntimeError:
-        me = threading.current_thread()
-    held = _held.get(me)
-    if held is None:
-        held = _held[me] = HeldHere()
-    return held

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Loss:
@@ -19,13 +22,16 @@ class Loss:
     in the background. ``reason`` says what happened.
     """
 
+    # There is one for each lease and nearly all are over unseen: so no lock. Who listens
+    # is put down first and looks after; what ends it says so first and calls after.
+    __slots__ = ("_callbacks", "_closed", "_untold", "deadline", "expiry", "reason")
+
     def __init__(self) -> None:
-        self.deadline = float("inf")
+        self.deadline = math.inf
         self.reason = ""
         self.expiry = "its time ran out before it was renewed"
         self._closed = False
-        self._told = False
-        self._lock = threading.Lock()
+        self._untold = [True]
         self._callbacks: list[Callable[[], object]] = []
 
     def is_set(self) -> bool:
@@ -38,7 +44,7 @@ class Loss:
         """Block this thread until the lease is lost or over, at most ``timeout`` seconds."""
         changed = threading.Event()
         self.call_when_over(changed.set)
-        end = float("inf") if timeout is None else time.monotonic() + timeout
+        end = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while not self.is_set() and not self._closed:
                 now = time.monotonic()
@@ -68,53 +74,45 @@ class Loss:
 
     def call_when_over(self, callback: Callable[[], object]) -> None:
         """Call it when the lease is lost or has ended; at once, if that is so already."""
-        with self._lock:
-            if not self.reason and not self._closed:
-                self._callbacks.append(callback)
-                return
-        callback()
+        self._callbacks.append(callback)
+        if self.reason or self._closed:
+            self._call_all()
 
     def _forget(self, callback: Callable[[], object]) -> None:
-        with self._lock, contextlib.suppress(ValueError):  # it has been called
+        with contextlib.suppress(ValueError):  # it has been called
             self._callbacks.remove(callback)
 
     def set(self, reason: str) -> None:
         """Lost, and for good: no later answer brings it back."""
-        with self._lock:
-            if self.reason or self._closed:
-                return
+        if not self.reason and not self._closed:
             self.reason = reason
-            callbacks = self._take_callbacks()
-        _call_all(callbacks)
+            self._call_all()
 
     def close(self) -> None:
         """It is over and can no longer be lost."""
-        with self._lock:
-            self._closed = True
-            self.deadline = float("inf")
-            callbacks = self._take_callbacks()
-        _call_all(callbacks)
+        self._closed = True
+        self.deadline = math.inf
+        if self._callbacks:
+            self._call_all()
 
     def prolong(self, until: float) -> None:
         """Believe in the lease until then; too late, if it has been lost in the meantime."""
-        with self._lock:
-            if not self._closed and time.monotonic() < self.deadline:
-                self.deadline = (
-                    until if self.deadline == float("inf") else max(self.deadline, until)
-                )
+        if not self._closed and time.monotonic() < self.deadline:
+            self.deadline = until if self.deadline == math.inf else max(self.deadline, until)
 
     def first_to_tell(self) -> bool:
         """True for one caller only."""
-        with self._lock:
-            told, self._told = self._told, True
-        return not told
+        return _pop(self._untold) is not None
 
-    def _take_callbacks(self) -> list[Callable[[], object]]:
-        callbacks, self._callbacks = self._callbacks, []
-        return callbacks
+    def _call_all(self) -> None:
+        while callback := _pop(self._callbacks):
+            with contextlib.suppress(RuntimeError):  # its event loop is closed
+                callback()
 
 
-def _call_all(callbacks: list[Callable[[], object]]) -> None:
-    for callback in callbacks:
-        with contextlib.suppress(RuntimeError):  # its event loop is closed
-            callback()
+def _pop(items: list[T]) -> T | None:
+    """One of them, for one thread alone."""
+    try:
+        return items.pop()
+    except IndexError:
+        return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.core.signals import setting_changed
 
@@ -38,6 +39,9 @@ FROM_SETTINGS = FromSettings.FROM_SETTINGS
 
 #: A lease of a shorter TTL (seconds) would end before its renewal could be answered.
 SHORTEST_TTL = 0.1
+
+#: How many TTLs a lease is renewed for at most, unless ``max_hold`` says otherwise.
+MAX_HOLD_TTLS = 20
 
 #: Scripts count milliseconds, exactly up to here (seconds).
 LONGEST = (2**53 - 1) / 1000
@@ -112,7 +116,8 @@ def whole_number(name: str, value: int, lowest: int, highest: int) -> int:
     return value
 
 
-class LockSettings(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class LockSettings:
     """What the settings say about locks, checked. Times are seconds."""
 
     alias: str
@@ -124,7 +129,7 @@ class LockSettings(NamedTuple):
 
 @functools.cache
 def lock_settings() -> LockSettings:
-    """Read at the first use, and again after a change: a lock asks five times for each acquire."""
+    """Read at the first use, and again after a change: a lock asks at each acquire."""
     return LockSettings(
         alias=conf.LOCK_CACHE_ALIAS or conf.CACHE_ALIAS,
         ttl=seconds("REDIS_ATOMIC['LOCK_TTL']", conf.LOCK_TTL, minimum=SHORTEST_TTL),

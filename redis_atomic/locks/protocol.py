@@ -17,16 +17,14 @@ inside KEY_PREFIX, and the readable name is the lock itself: GET and PTTL tell t
 from __future__ import annotations
 
 import functools
-import os
-import re
-import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..exceptions import NotExecuted
 from ..scripting.builtin import builtin
 from ..scripting.script import Call, PrefixedKey
+from .tokens import owner_of
 
 #: How long a slot is kept for a waiter who has been woken and has not yet answered:
 #: the price of one waiter that died just now. (All times are seconds.)
@@ -131,12 +129,6 @@ class Terms:
         self.finishing = granting
 
 
-@functools.lru_cache(maxsize=64)
-def terms_of(nap: float, fence_memory: float, wakes: bool) -> Terms:
-    """The same Terms, made once."""
-    return Terms(nap, fence_memory, wakes)
-
-
 @dataclass(slots=True)
 class Ticket:
     """
@@ -153,6 +145,18 @@ class Ticket:
     doubt: bool = False
     queued: bool = False
     trace: bool = False
+
+    def note_sent(self) -> bool:
+        """A request is under way: there may be a trace of it. Whether there was one before."""
+        before, self.trace = self.trace, True
+        return before
+
+    def note_failure(self, error: BaseException, before: bool) -> None:
+        """Nothing was executed, or else nobody knows: an interrupted request may arrive, too."""
+        if isinstance(error, NotExecuted):
+            self.trace = before
+        else:
+            self.doubt = True
 
     def acquire(self, ttl: float, *, queueing: bool) -> Call[Answer]:
         """Ask for a slot; in vain, ``queueing`` makes it a place in the queue."""
@@ -230,18 +234,3 @@ def valid_for(ttl: float) -> float:
 def ttl_for(valid: float) -> float:
     """The TTL that makes a lease valid for so long: the inverse of valid_for()."""
     return (valid + DRIFT) / (1 - DRIFT_RATE)
-
-
-def new_token() -> str:
-    """A name that nobody else has, with the owner for people to read: ``host:pid:random``."""
-    return f"{_host()}:{os.getpid()}:{secrets.token_hex(16)}"
-
-
-@functools.cache
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:40]
-
-
-def owner_of(token: str) -> str:
-    """The readable part of a token: ``host:pid``."""
-    return token.rpartition(":")[0] or token

@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..exceptions import LockLost, LockNotOwned, LockUnavailable
-from .lease import Lease, sections
+from .acquiring import aacquire, acquire
+from .context import sections
+from .lease import Lease
 from .steps import Steps, adrive, drive, to_the_end
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Section:
         self._cancelling: Cancelling | None = None
 
     def __enter__(self) -> Lease:
-        self.lease = self.lock.acquire_named(self._name)
+        self.lease = acquire(self.lock, self._name)
         sections.set((*sections.get(), self))
         return self.lease
 
@@ -40,7 +42,7 @@ class Section:
         drive(self._leave(error))
 
     async def __aenter__(self) -> Lease:
-        self.lease = await self.lock.aacquire_named(self._name)
+        self.lease = await aacquire(self.lock, self._name)
         sections.set((*sections.get(), self))
         if self.lock.cancel_on_lost:
             self._cancelling = Cancelling(self.lease)

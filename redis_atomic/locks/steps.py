@@ -13,10 +13,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from operator import methodcaller
 from typing import Any, Protocol, TypeVar
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -26,6 +26,7 @@ from .. import generators
 from ..client.connections import Client
 from ..client.deadline import awaited_within, within
 from ..client.execution import arun, run
+from ..client.pipeline import Pipeline
 from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.script import Call
 from .protocol import Ticket
@@ -46,15 +47,17 @@ class Step(Protocol):
 
 Steps = Generator[Step, Any, T]
 
+_perform, _aperform = methodcaller("perform"), methodcaller("aperform")
+
 
 def drive(steps: Steps[T]) -> T:
     """Perform the steps in this thread; what they return or raise."""
-    return generators.drive(steps, lambda step: step.perform(), RedisAtomicError)
+    return generators.drive(steps, _perform, RedisAtomicError)
 
 
 async def adrive(steps: Steps[T]) -> T:
     """See drive()."""
-    return await generators.adrive(steps, lambda step: step.aperform(), RedisAtomicError)
+    return await generators.adrive(steps, _aperform, RedisAtomicError)
 
 
 async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -92,39 +95,51 @@ class Ask:
     seconds: float
 
     def perform(self) -> Any:
-        with _Noted(self.ticket), within(self.seconds):
-            return run(self.client, self.call)
+        traced = self.ticket.note_sent()
+        try:
+            with within(self.seconds):
+                return run(self.client, self.call)
+        except BaseException as error:
+            self.ticket.note_failure(error, traced)
+            raise
 
     async def aperform(self) -> Any:
         return await to_the_end(self._ask())
 
     async def _ask(self) -> Any:
-        with _Noted(self.ticket):
+        traced = self.ticket.note_sent()
+        try:
             return await awaited_within(self.seconds, arun(self.client, self.call))
+        except BaseException as error:
+            self.ticket.note_failure(error, traced)
+            raise
 
 
-class _Noted:
-    """A request under way: there may be a trace of it, and without an answer there is doubt."""
+@dataclass(slots=True)
+class AskMany:
+    """Send calls in one trip; a result or an exception for each."""
 
-    __slots__ = ("before", "ticket")
+    client: Client
+    calls: Sequence[Call[Any]]
 
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.before = ticket.trace
+    def perform(self) -> list[Any]:
+        pipeline = Pipeline(self.client)
+        results = [pipeline.add(call) for call in self.calls]
+        pipeline.execute()
+        return [_outcome(result) for result in results]
 
-    def __enter__(self) -> None:
-        self.ticket.trace = True
+    async def aperform(self) -> list[Any]:
+        pipeline = Pipeline(self.client)
+        results = [pipeline.add(call) for call in self.calls]
+        await pipeline.aexecute()
+        return [_outcome(result) for result in results]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        if isinstance(error, NotExecuted):
-            self.ticket.trace = self.before
-        elif error is not None:  # an interrupted request may arrive as well as a lost one
-            self.ticket.doubt = True
+
+def _outcome(result: Any) -> Any:
+    try:
+        return result.value
+    except RedisAtomicError as error:
+        return error
 
 
 @dataclass(slots=True)

@@ -62,19 +62,17 @@ class Attempt:
     fair: bool = True
     listening: bool = True
     began: float = field(init=False)
+    queueing: bool = field(init=False)
     troubled: float | None = field(default=None, init=False)  # since when nobody answers
     deaf: bool = field(default=False, init=False)  # the last listening failed
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
+        self.queueing = self.fair and self.wait > 0
 
     @property
     def waited(self) -> float:
         return time.monotonic() - self.began
-
-    @property
-    def queueing(self) -> bool:
-        return self.fair and self.wait > 0
 
     def acquire(self) -> Steps[Grant]:
         """
@@ -90,7 +88,7 @@ class Attempt:
             try:
                 # The same token each time: a slot granted by a lost reply is found again.
                 call = self.ticket.acquire(self.ttl, queueing=self.queueing)
-                answer = yield Ask(self.client, call, self.ticket, self._time_for_an_answer())
+                answer = yield Ask(self.client, call, self.ticket, self._time_for_an_answer(sent))
             except (NotExecuted, IndeterminateResult) as error:
                 yield self._after(error)
                 continue
@@ -168,9 +166,9 @@ class Attempt:
         """One try, but an answer to it would be good."""
         return min(1.0, self.ttl / 2)
 
-    def _time_for_an_answer(self) -> float:
+    def _time_for_an_answer(self, now: float) -> float:
         """Seconds: what is left of ``wait``, and after it a moment for the answer that counts."""
-        left = self.began + (self.wait or self._one_try) - time.monotonic()
+        left = self.began + (self.wait or self._one_try) - now
         return min(max(left, LAST_ANSWER), TIMEOUT)
 
     def _unavailable(self, error: RedisAtomicError) -> LockUnavailable:

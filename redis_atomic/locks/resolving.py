@@ -1,0 +1,55 @@
+"""What a definition comes to with what the settings say: found out once, until they change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ..client.connections import Client, client_for
+from .options import MAX_HOLD_TTLS, FromSettings, LockSettings, lock_settings
+from .protocol import SLICE, Terms
+from .waiting import TIMEOUT
+
+if TYPE_CHECKING:
+    from .definition import Lock
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Resolved:
+    """A definition with all defaults filled in. Times are seconds."""
+
+    client: Client
+    terms: Terms
+    ttl: float
+    wait: float
+    max_hold: float
+    listening: bool
+
+
+def resolve(lock: Lock) -> Resolved:
+    """The values that hold now for this lock."""
+    settings = lock_settings()
+    client = client_for(lock.cache or settings.alias, "locks", timeout=TIMEOUT)
+    return _resolve(lock, settings, client)
+
+
+@lru_cache(maxsize=256)
+def _resolve(lock: Lock, settings: LockSettings, client: Client) -> Resolved:
+    ttl = settings.ttl if isinstance(lock.ttl, FromSettings) else lock.ttl
+    waiting = settings.waiting if isinstance(lock.waiting, FromSettings) else lock.waiting
+    return Resolved(
+        client,
+        _terms(settings, client),
+        ttl,
+        wait=settings.wait if isinstance(lock.wait, FromSettings) else lock.wait,
+        max_hold=MAX_HOLD_TTLS * ttl if lock.max_hold is None else lock.max_hold,
+        listening=waiting == "block",
+    )
+
+
+def _terms(settings: LockSettings, client: Client) -> Terms:
+    """What the calls to this server have in common."""
+    # A waiter has to hear the end of its slice before its connection gives up.
+    timeout = client.pool.connection_kwargs["socket_timeout"]
+    return Terms(min(SLICE, timeout / 2), settings.fence_memory, settings.waiting == "block")
