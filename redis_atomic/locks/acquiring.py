@@ -15,7 +15,7 @@ from . import keeper
 from .context import held_here
 from .ending import abandon, give_back
 from .lease import Lease
-from .protocol import Ticket, keys_of
+from .protocol import Keys, Ticket
 from .resolving import resolve
 from .returning import HOPELESS
 from .steps import Announce, Steps, adrive, drive, to_the_end
@@ -27,49 +27,59 @@ if TYPE_CHECKING:
     from .definition import Lock
 
 
-def acquire(lock: Lock, name: str) -> Lease:
-    """See Lock.acquire(); the name is checked, or was made of a template."""
+def acquire(lock: Lock, keys: Keys) -> Lease:
+    """See Lock.acquire()."""
     deferring = is_deferring(lock)  # raises, if at all, before anything is sent
-    lease, attempt = prepare(lock, name)
+    lease, attempt = prepare(lock, keys)
     if attempt is not None:
         keeper.watch(lease)
         try:
-            drive(_fill(lease, attempt))
-        except BaseException:
-            drive(abandon(lease))
+            lease.note_grant(drive(attempt.acquire()), attempt.began)
+        except BaseException as error:
+            drive(_give_up(lease, error))
+            drive(_tell_busy(lease, attempt, error))
             raise
-    enter(lease, lock.using, deferring=deferring)
+        if lock_acquired.receivers:
+            drive(_tell(lease))
+    if deferring or lease.hold is not None:
+        enter(lease, lock.using, deferring=deferring)
     return lease
 
 
-async def aacquire(lock: Lock, name: str) -> Lease:
+async def aacquire(lock: Lock, keys: Keys) -> Lease:
     """See acquire(); there are no transactions to wait for."""
-    lease, attempt = prepare(lock, name)
+    lease, attempt = prepare(lock, keys)
     if attempt is not None:
         keeper.watch_in_loop(lease)
         try:
-            await adrive(_fill(lease, attempt))
-        except BaseException:
-            await to_the_end(adrive(abandon(lease)))
+            lease.note_grant(await adrive(attempt.acquire()), attempt.began)
+        except BaseException as error:
+            await to_the_end(adrive(_give_up(lease, error)))
+            await adrive(_tell_busy(lease, attempt, error))
             raise
-    enter(lease, deferring=False)
+        if lock_acquired.receivers:
+            await adrive(_tell(lease))
+    if lease.hold is not None:
+        enter(lease, deferring=False)
     return lease
 
 
-def prepare(lock: Lock, name: str) -> tuple[Lease, Attempt | None]:
+def prepare(lock: Lock, keys: Keys) -> tuple[Lease, Attempt | None]:
     """A lease, and the attempt that is to fill it; none for one that a transaction keeps."""
-    resolved, keys, here = resolve(lock), keys_of(name, lock.limit, lock.kind), held_here()
+    resolved, here = resolve(lock), held_here()
     client, ttl = resolved.client, resolved.ttl
-    held = here.lease((client.alias, keys.base))
-    if held is not None and held.awaits_transaction:
-        return held, None
-    if held is not None and lock.limit == 1:
-        raise AlreadyHeld(
-            f"The lock {name!r} is held here already: to wait for it would be to wait for "
-            "oneself. Use current_lease(), or release it first."
-        )
+    known = here.get((client.alias, keys.base))
+    held = known() if known is not None else None
+    if held is not None and held.held:
+        if held.awaits_transaction:
+            return held, None
+        if lock.limit == 1:
+            raise AlreadyHeld(
+                f"The lock {keys.name!r} is held here already: to wait for it would be to wait "
+                "for oneself. Use current_lease(), or release it first."
+            )
     ticket = Ticket(keys, resolved.terms, new_token())
-    lease = Lease(ticket, client, here, ttl=ttl, max_hold=resolved.max_hold, on_lost=lock.on_lost)
+    lease = Lease(ticket, client, here, ttl, resolved.max_hold, lock.on_lost)
     return lease, Attempt(ticket, client, ttl, resolved.wait, lock.fair, resolved.listening)
 
 
@@ -87,22 +97,22 @@ def enter(lease: Lease, using: str | None = None, *, deferring: bool) -> None:
         lease.hold.enter()
 
 
-def _fill(lease: Lease, attempt: Attempt) -> Steps[None]:
-    """Make the attempt, and tell who wants to know."""
-    try:
-        grant = yield from attempt.acquire()
-    except LockBusy:
+def _give_up(lease: Lease, error: BaseException) -> Steps[None]:
+    """Leave no trace of it; where that cannot be told, the error says so."""
+    if not isinstance(error, LockUnavailable):
         yield from abandon(lease)
-        yield Announce(lock_busy, Lease, {"name": lease.name, "waited": attempt.waited})
-        raise
-    except LockUnavailable as error:
-        if (yield from abandon(lease, HOPELESS)):
-            raise
+    elif not (yield from abandon(lease, HOPELESS)):
         raise LockUnavailable(
             f"{error} What was sent may still be executed, and hold the lock for up to "
             f"{lease.ttl:g} s; it is given back in the background as soon as Redis answers."
         ) from error.__cause__
-    lease.note_grant(grant, attempt.waited)
-    if lock_acquired.receivers:
-        told = {"name": lease.name, "lease": lease, "waited": lease.waited}
-        yield Announce(lock_acquired, Lease, told)
+
+
+def _tell_busy(lease: Lease, attempt: Attempt, error: BaseException) -> Steps[None]:
+    if isinstance(error, LockBusy):
+        yield Announce(lock_busy, Lease, {"name": lease.name, "waited": attempt.waited})
+
+
+def _tell(lease: Lease) -> Steps[None]:
+    told = {"name": lease.name, "lease": lease, "waited": lease.waited}
+    yield Announce(lock_acquired, Lease, told)

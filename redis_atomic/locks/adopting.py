@@ -58,9 +58,9 @@ def _read(lock: Lock, keys: Keys, text: str) -> tuple[Lease, Grant]:
         ticket,
         resolved.client,
         held_here(),
-        ttl=resolved.ttl,
-        max_hold=resolved.max_hold,
-        on_lost=lock.on_lost,
+        resolved.ttl,
+        resolved.max_hold,
+        lock.on_lost,
     )
     until = lease.began + valid_for(lease.ttl)
     return lease, Grant(int(fence), int(slot), lease.began, until)

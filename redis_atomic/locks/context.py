@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import threading
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import LockNotOwned
@@ -39,33 +38,13 @@ def current_lease() -> Lease:
     raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
 
 
-class HeldHere:
-    """The leases of one thread or task, each by its place: the cache alias and the key."""
-
-    def __init__(self) -> None:
-        self._leases: dict[tuple[str, str], weakref.ref[Lease]] = {}
-
-    def lease(self, place: tuple[str, str]) -> Lease | None:
-        """The lease that is held in this place, if there is one."""
-        reference = self._leases.get(place)
-        lease = reference() if reference is not None else None
-        return lease if lease is not None and lease.held else None
-
-    def add(self, lease: Lease) -> None:
-        """It is held; one that nobody refers to any more is forgotten."""
-        place = lease.place
-        self._leases[place] = weakref.ref(lease, partial(self._leases.pop, place))
-
-    def discard(self, lease: Lease) -> None:
-        """It is over. In its place may be a later one, of a semaphore."""
-        reference = self._leases.get(lease.place)
-        if reference is not None and reference() is lease:
-            self._leases.pop(lease.place, None)
+#: The leases of one thread or task, by cache alias and key.
+HeldHere = dict[tuple[str, str], "weakref.ref[Lease]"]
 
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.held = HeldHere()
+        self.held: HeldHere = {}
 
 
 _thread = _Thread()
@@ -82,5 +61,5 @@ def held_here() -> HeldHere:
         return _thread.held
     held = _tasks.get(task)
     if held is None:
-        held = _tasks[task] = HeldHere()
+        held = _tasks[task] = {}
     return held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -12,6 +12,7 @@ from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import LockBusy, LockUnavailable
 from .policies import check_callable, instead_of
+from .protocol import keys_of
 from .section import Section
 from .templates import bind_template
 
@@ -27,6 +28,10 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
     _refuse_what_cannot_be_decorated(lock, function)
     check_callable(lock.on_busy, function)
     name_of = bind_template(lock.name, function)
+
+    def section(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Section:
+        return Section(lock, keys_of(name_of(args, kwargs), lock.limit, lock.kind))
+
     if iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -34,7 +39,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
             call: Callable[..., Any] = function
             async with AsyncExitStack() as stack:
                 try:
-                    await stack.enter_async_context(Section(lock, name_of(args, kwargs)))
+                    await stack.enter_async_context(section(args, kwargs))
                 except (LockBusy, LockUnavailable) as error:
                     call = instead_of(function, error, lock.on_busy, lock.on_error)
                 result = call(*args, **kwargs)
@@ -47,7 +52,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
         call: Callable[..., R] = function
         with ExitStack() as stack:
             try:
-                stack.enter_context(Section(lock, name_of(args, kwargs)))
+                stack.enter_context(section(args, kwargs))
             except (LockBusy, LockUnavailable) as error:
                 call = instead_of(function, error, lock.on_busy, lock.on_error)
             return call(*args, **kwargs)

@@ -8,16 +8,16 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from ..client.execution import arun, run
+from ..scripting.script import Call
 from . import protocol
 from .acquiring import aacquire, acquire
 from .adopting import aadopt, adopt
 from .decorating import decorate
 from .lease import Lease
-from .naming import lock_name
 from .options import FromSettings
 from .policies import OnBusy, OnError
-from .protocol import Holder, Keys, LockInfo, keys_of
-from .resolving import resolve
+from .protocol import Holder, LockInfo, Terms
+from .resolving import keys_for, resolve, written_keys
 from .section import Section, section_of
 
 P = ParamSpec("P")
@@ -60,11 +60,11 @@ class Lock:
         when Redis could not tell, AlreadyHeld when this thread or task holds it.
         A lease that is neither released nor referred to ends with its TTL.
         """
-        return acquire(self, self.written_name())
+        return acquire(self, written_keys(self))
 
     async def aacquire(self) -> Lease:
         """See acquire()."""
-        return await aacquire(self, self.written_name())
+        return await aacquire(self, written_keys(self))
 
     # A lease from elsewhere
 
@@ -75,16 +75,16 @@ class Lock:
         It is extended to this definition's TTL. Raises ValueError for a text that
         is none, LockLost if the lock is somebody else's by now, LockUnavailable.
         """
-        return adopt(self, self._keys(), text)
+        return adopt(self, keys_for(self, self.name), text)
 
     async def aadopt(self, text: str) -> Lease:
         """See adopt()."""
-        return await aadopt(self, self._keys(), text)
+        return await aadopt(self, keys_for(self, self.name), text)
 
     # A section
 
     def __enter__(self) -> Lease:
-        section = Section(self, self.written_name())
+        section = Section(self, written_keys(self))
         if self.cancel_on_lost:
             raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
         return section.__enter__()
@@ -98,7 +98,7 @@ class Lock:
         section_of(self).__exit__(kind, error, tb)
 
     async def __aenter__(self) -> Lease:
-        section = Section(self, self.written_name())
+        section = Section(self, written_keys(self))
         return await section.__aenter__()
 
     async def __aexit__(
@@ -117,11 +117,11 @@ class Lock:
 
     def info(self) -> LockInfo:
         """Who holds the lock, for how long, and who waits. Changes nothing."""
-        return run(resolve(self).client, protocol.inspect(self._keys()))
+        return run(resolve(self).client, protocol.inspect(keys_for(self, self.name)))
 
     async def ainfo(self) -> LockInfo:
         """See info()."""
-        return await arun(resolve(self).client, protocol.inspect(self._keys()))
+        return await arun(resolve(self).client, protocol.inspect(keys_for(self, self.name)))
 
     def force_release(self) -> tuple[Holder, ...]:
         """
@@ -132,7 +132,7 @@ class Lock:
         """
         server, taken = resolve(self), []
         for holder in self.info().holders:
-            if run(server.client, protocol.force(self._keys(), holder.token, server.terms)):
+            if run(server.client, self._force(holder, server.terms)):
                 taken.append(holder)
         return tuple(taken)
 
@@ -140,18 +140,9 @@ class Lock:
         """See force_release()."""
         server, taken = resolve(self), []
         for holder in (await self.ainfo()).holders:
-            if await arun(server.client, protocol.force(self._keys(), holder.token, server.terms)):
+            if await arun(server.client, self._force(holder, server.terms)):
                 taken.append(holder)
         return tuple(taken)
 
-    def written_name(self) -> str:
-        """The name where no function gives it, nor could be skipped or replaced."""
-        if (self.on_busy, self.on_error) != ("raise", "raise"):
-            raise TypeError(
-                "on_busy and on_error are for decorated functions. Around a `with` block, or an "
-                "acquire(), catch LockBusy and LockUnavailable."
-            )
-        return lock_name(self.name)
-
-    def _keys(self) -> Keys:
-        return keys_of(lock_name(self.name), self.limit, self.kind)
+    def _force(self, holder: Holder, terms: Terms) -> Call[bool]:
+        return protocol.force(keys_for(self, self.name), holder.token, terms)

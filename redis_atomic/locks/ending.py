@@ -23,11 +23,11 @@ def give_back(lease: Lease) -> Steps[None]:
     if lease.pid != os.getpid():
         logger.warning("The lock %r is process %d's; not released", lease.name, lease.pid)
         return
-    if lease.ended or not lease.granted:
+    if lease.ended or not lease.fence:
         raise lease.not_held()
-    lost, deadline = lease.lost.is_set(), lease.lost.deadline
+    deadline = lease.lost.deadline
     # No more belief and no more renewals, from before the request is sent.
-    lease.end("released")
+    lost = lease.end("released")
     freed, repeated = yield from finish(lease.ticket, lease.client, lease.ttl)
     if not lost and freed is False and not (repeated and time.monotonic() < deadline):
         lease.lost.reason = "Redis no longer knew it when it was given back"

@@ -37,11 +37,6 @@ class Keeper:
     def __init__(self) -> None:
         self._leases: set[weakref.ref[Lease]] = set()
 
-    def add(self, lease: Lease) -> None:
-        """Look after this lease, which may not be granted yet."""
-        lease.keeper = self
-        self._leases.add(weakref.ref(lease))
-
     def discard(self, lease: Lease) -> None:
         """It has ended, well or not."""
         self._leases.discard(weakref.ref(lease))
@@ -79,7 +74,8 @@ class ThreadKeeper(Keeper):
 
     def watch(self, lease: Lease) -> None:
         """Look after this lease, which may not be granted yet."""
-        self.add(lease)
+        lease.keeper = self
+        self._leases.add(weakref.ref(lease))
         if lease.began + lease.ttl / 3 < self._next:  # mostly it comes by in time
             with self._changed:
                 if self._thread is None or not self._thread.is_alive():
@@ -150,7 +146,8 @@ class LoopKeeper(Keeper):
 
     def watch(self, lease: Lease) -> None:
         """Look after this lease, which may not be granted yet."""
-        self.add(lease)
+        lease.keeper = self
+        self._leases.add(weakref.ref(lease))
         self._schedule(next_event(lease, time.monotonic()))
 
     def _schedule(self, when: float) -> None:

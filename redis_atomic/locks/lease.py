@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from ..client.connections import Client
@@ -44,13 +46,13 @@ class Lease:
     ended = ""  # how: "released", "detached", …
     hold: Hold | None = None  # where it has a transaction to wait for
     keeper: LooksAfter | None = None
+    _here: weakref.ref[Lease] | None = None
 
     def __init__(
         self,
         ticket: Ticket,
         client: Client,
         held_by: HeldHere,
-        *,
         ttl: float,
         max_hold: float,
         on_lost: Callable[[Lease], Any] | None = None,
@@ -123,17 +125,19 @@ class Lease:
 
     # Being granted
 
-    def note_grant(self, grant: Grant, waited: float) -> None:
-        """From now on it is believed in."""
+    def note_grant(self, grant: Grant, asked: float) -> None:
+        """From now on it is believed in; it was first asked for at this time."""
         self.fence, self.slot, self.began, until = grant
-        self.waited = waited
+        self.waited = time.monotonic() - asked
         self.renew_at = self.began + self.ttl / 3
-        self.lost.prolong(until)
-        self.held_by.add(self)
+        self.lost.deadline = until
+        # One that nobody refers to any more is forgotten.
+        forget = partial(self.held_by.pop, self.place)
+        self.held_by[self.place] = self._here = weakref.ref(self, forget)
 
     def take_over(self, grant: Grant) -> Steps[None]:
         """Go on with a lease of another process, if it is still that: extended to our TTL."""
-        self.note_grant(grant, waited=0.0)
+        self.note_grant(grant, self.began)
         yield from extending(self, valid_for(self.ttl))
 
     # Extending
@@ -195,14 +199,16 @@ class Lease:
         else:
             self.check()
 
-    def end(self, how: str) -> None:
-        """Stop believing in it; who looks after it lets go of it, too."""
+    def end(self, how: str) -> bool:
+        """Stop believing in it; who looks after it lets go of it, too. Whether it was lost."""
         self.ended = how
-        self.lost.is_set()
+        lost = self.lost.is_set()
         self.lost.close()
-        self.held_by.discard(self)
+        if self.held_by.get(self.place) is self._here:  # and not a later one's, of a semaphore
+            self.held_by.pop(self.place, None)
         if self.keeper is not None:
             self.keeper.discard(self)
+        return lost
 
     # Handing over
 

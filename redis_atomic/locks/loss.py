@@ -9,9 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
 class Loss:
@@ -22,17 +20,14 @@ class Loss:
     in the background. ``reason`` says what happened.
     """
 
-    # There is one for each lease and nearly all are over unseen: so no lock. Who listens
-    # is put down first and looks after; what ends it says so first and calls after.
-    __slots__ = ("_callbacks", "_closed", "_untold", "deadline", "expiry", "reason")
-
-    def __init__(self) -> None:
-        self.deadline = math.inf
-        self.reason = ""
-        self.expiry = "its time ran out before it was renewed"
-        self._closed = False
-        self._untold = [True]
-        self._callbacks: list[Callable[[], object]] = []
+    # There is one for each lease, and nearly all are over unseen: what is not asked for is
+    # not made. No lock either: who listens is put down first and looks after, what ends it
+    # says so first and calls after.
+    deadline = math.inf
+    reason = ""
+    expiry = "its time ran out before it was renewed"
+    _closed = False
+    _callbacks: list[Callable[[], object]] = []  # noqa: RUF012 - empty, until there is one
 
     def is_set(self) -> bool:
         """True once the lease is lost. It never becomes false again."""
@@ -74,7 +69,7 @@ class Loss:
 
     def call_when_over(self, callback: Callable[[], object]) -> None:
         """Call it when the lease is lost or has ended; at once, if that is so already."""
-        self._callbacks.append(callback)
+        self.__dict__.setdefault("_callbacks", []).append(callback)
         if self.reason or self._closed:
             self._call_all()
 
@@ -102,17 +97,16 @@ class Loss:
 
     def first_to_tell(self) -> bool:
         """True for one caller only."""
-        return _pop(self._untold) is not None
+        me = object()
+        return self.__dict__.setdefault("_teller", me) is me
 
     def _call_all(self) -> None:
-        while callback := _pop(self._callbacks):
-            with contextlib.suppress(RuntimeError):  # its event loop is closed
-                callback()
+        callbacks = self._callbacks
+        while callbacks:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                _call(callbacks.pop())
 
 
-def _pop(items: list[T]) -> T | None:
-    """One of them, for one thread alone."""
-    try:
-        return items.pop()
-    except IndexError:
-        return None
+def _call(callback: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # its event loop is closed
+        callback()

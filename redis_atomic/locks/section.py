@@ -11,6 +11,7 @@ from ..exceptions import LockLost, LockNotOwned, LockUnavailable
 from .acquiring import aacquire, acquire
 from .context import sections
 from .lease import Lease
+from .protocol import Keys
 from .steps import Steps, adrive, drive, to_the_end
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ logger = logging.getLogger("redis_atomic.locks")
 class Section:
     """One run under a lock. It belongs to one thread or task and is used once."""
 
-    def __init__(self, lock: Lock, name: str) -> None:
+    _cancelling: Cancelling | None = None
+
+    def __init__(self, lock: Lock, keys: Keys) -> None:
         self.lock = lock
-        self._name = name
-        self._cancelling: Cancelling | None = None
+        self._keys = keys
 
     def __enter__(self) -> Lease:
-        self.lease = acquire(self.lock, self._name)
+        self.lease = acquire(self.lock, self._keys)
         sections.set((*sections.get(), self))
         return self.lease
 
@@ -42,7 +44,7 @@ class Section:
         drive(self._leave(error))
 
     async def __aenter__(self) -> Lease:
-        self.lease = await aacquire(self.lock, self._name)
+        self.lease = await aacquire(self.lock, self._keys)
         sections.set((*sections.get(), self))
         if self.lock.cancel_on_lost:
             self._cancelling = Cancelling(self.lease)

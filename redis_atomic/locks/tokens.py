@@ -10,13 +10,12 @@ from __future__ import annotations
 import functools
 import os
 import re
-import secrets
 import socket
 
 
 def new_token() -> str:
     """A name that nobody else has."""
-    return f"{_host()}:{os.getpid()}:{secrets.token_hex(16)}"
+    return f"{_host()}:{os.getpid()}:{os.urandom(16).hex()}"
 
 
 @functools.cache

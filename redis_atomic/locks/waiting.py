@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..client.connections import Client, client_for
@@ -45,7 +44,6 @@ class Grant(NamedTuple):
     until: float
 
 
-@dataclass(slots=True)
 class Attempt:
     """
     One attempt to acquire. Times are seconds on the monotonic clock.
@@ -55,20 +53,25 @@ class Attempt:
     else ask now and then.
     """
 
-    ticket: Ticket
-    client: Client
-    ttl: float
-    wait: float
-    fair: bool = True
-    listening: bool = True
-    began: float = field(init=False)
-    queueing: bool = field(init=False)
-    troubled: float | None = field(default=None, init=False)  # since when nobody answers
-    deaf: bool = field(default=False, init=False)  # the last listening failed
+    troubled: float | None = None  # since when nobody answers
+    deaf = False  # the last listening failed
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        ticket: Ticket,
+        client: Client,
+        ttl: float,
+        wait: float,
+        fair: bool = True,
+        listening: bool = True,
+    ) -> None:
+        self.ticket = ticket
+        self.client = client
+        self.ttl = ttl
+        self.wait = wait
+        self.queueing = fair and wait > 0
+        self.listening = listening
         self.began = time.monotonic()
-        self.queueing = self.fair and self.wait > 0
 
     @property
     def waited(self) -> float:
@@ -81,26 +84,25 @@ class Attempt:
         Raises LockBusy or LockUnavailable. Whatever it ends with but a grant, or if
         it is interrupted, ``finish`` has to follow.
         """
-        stood = False
+        ticket, queueing, stood = self.ticket, self.queueing, False
+        # The same token each time: a slot granted by a lost reply is found again.
+        call = ticket.acquire(self.ttl, queueing=queueing)
         while True:
             sent = time.monotonic()
-            self.ticket.queued |= self.queueing  # so much may be true, should we be interrupted
+            ticket.queued |= queueing  # so much may be true, should we be interrupted
             try:
-                # The same token each time: a slot granted by a lost reply is found again.
-                call = self.ticket.acquire(self.ttl, queueing=self.queueing)
-                answer = yield Ask(self.client, call, self.ticket, self._time_for_an_answer(sent))
+                answer = yield Ask(self.client, call, ticket, self._time_for_an_answer(sent))
             except (NotExecuted, IndeterminateResult) as error:
                 yield self._after(error)
                 continue
             except RedisAtomicError as error:
                 raise self._unavailable(error) from error
-            self.troubled = None
             if answer.state == HELD:
-                self.ticket.queued = stood
+                ticket.queued = stood
                 return self._grant(answer, sent)
-            stood = self.queueing
+            self.troubled, stood = None, queueing
             if answer.state != BUSY:
-                raise AssertionError(f"The finished token {self.ticket.token} was used again.")
+                raise AssertionError(f"The finished token {ticket.token} was used again.")
             yield from self._pause(answer)
 
     def _grant(self, answer: Answer, sent: float) -> Grant:

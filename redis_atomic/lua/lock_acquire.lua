@@ -7,20 +7,25 @@
 -- HELD fence slot | BUSY milliseconds-until-a-slot-may-be-free place-in-the-queue | FINISHED.
 -- Times are milliseconds. It may be sent again after a lost reply, and arrive late: a token
 -- that holds already keeps its slot and its fence, one that waits keeps its place.
-local token, ttl = ARGV[1], tonumber(ARGV[2])
+local token = ARGV[1]
 
--- One look at everything: a list or a hash reads as nothing, a string in "wake" as a tombstone.
-local values = redis.call('MGET', unpack(KEYS))
+-- One look at all: a list in "wake" reads as nothing, a string there as a tombstone.
+local values = redis.call('MGET', KEYS[1], KEYS[2], unpack(KEYS, 5))
 if values[1] then return {'FINISHED', 0, 0} end
 
-local free = {}
+local free
 for i = 5, #KEYS do
-  local fence, owner = string.match(values[i] or '', '^(%d+):(.*)$')
-  if owner == token then
-    if redis.call('PTTL', KEYS[i]) < ttl then redis.call('PEXPIRE', KEYS[i], ttl) end
-    return {'HELD', tonumber(fence), i - 4}
+  local value = values[i - 2]
+  if not value then
+    free = free or i
+  else
+    local fence, owner = string.match(value, '^(%d+):(.*)$')
+    if owner == token then
+      local ttl = tonumber(ARGV[2])
+      if redis.call('PTTL', KEYS[i]) < ttl then redis.call('PEXPIRE', KEYS[i], ttl) end
+      return {'HELD', tonumber(fence), i - 4}
+    end
   end
-  if not values[i] then free[#free + 1] = i end
 end
 
 local time = redis.call('TIME')
@@ -30,14 +35,17 @@ local fence = tonumber(values[2]) or 0
 local function mint()
   -- The counter alone falls back after a flush, the clock alone when it is set back.
   fence = math.max(fence + 1, now)
-  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[7])
-  return string.format('%.0f', fence)
+  local number = string.format('%.0f', fence)
+  redis.call('SET', KEYS[2], number, 'PX', ARGV[7])
+  return number
 end
 
 local function hold(i)
-  redis.call('SET', KEYS[i], mint() .. ':' .. token, 'PX', ttl)
+  redis.call('SET', KEYS[i], mint() .. ':' .. token, 'PX', ARGV[2])
   return {'HELD', fence, i - 4}
 end
+
+if free and redis.call('EXISTS', KEYS[3]) == 0 then return hold(free) end
 
 -- Give a free slot to the first in the queue who is still there.
 local function settle(i, me)
@@ -62,8 +70,6 @@ local function settle(i, me)
   end
 end
 
-if #free > 0 and redis.call('EXISTS', KEYS[3]) == 0 then return hold(free[1]) end
-
 redis.call('HLEN', KEYS[4]) -- an error, if any, while nothing has been written
 
 if ARGV[3] == '1' then
@@ -78,9 +84,11 @@ if ARGV[3] == '1' then
   redis.call('PEXPIRE', KEYS[4], ARGV[5])
 end
 
-for _, i in ipairs(free) do
-  local owner = settle(i, token)
-  if owner == token or not owner then return hold(i) end
+for i = free or #KEYS + 1, #KEYS do
+  if not values[i - 2] then
+    local owner = settle(i, token)
+    if owner == token or not owner then return hold(i) end
+  end
 end
 
 local soonest

@@ -8,11 +8,12 @@
 -- again and arrive late. Times are milliseconds. The slot goes straight to the first in the
 -- queue. A tombstone refuses a request of this token that is still under way.
 local token = ARGV[1]
-local values = redis.call('MGET', unpack(KEYS))
+local values = redis.call('MGET', KEYS[2], unpack(KEYS, 5))
 
 local slot
 for i = 5, #KEYS do
-  if string.match(values[i] or '', '^%d+:(.*)$') == token then slot = i end
+  local value = values[i - 3]
+  if value and string.match(value, '^%d+:(.*)$') == token then slot = i end
 end
 local waited = redis.call('EXISTS', KEYS[3]) == 1
 if ARGV[2] == '1' or waited then
@@ -31,13 +32,14 @@ if slot and not waited then
 elseif slot then
   local time = redis.call('TIME')
   local now = time[1] * 1000000 + time[2]
-  local fence = tonumber(values[2]) or 0
+  local fence = tonumber(values[1]) or 0
 
   local function mint()
     -- The counter alone falls back after a flush, the clock alone when it is set back.
     fence = math.max(fence + 1, now)
-    redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[5])
-    return string.format('%.0f', fence)
+    local number = string.format('%.0f', fence)
+    redis.call('SET', KEYS[2], number, 'PX', ARGV[5])
+    return number
   end
 
   local function settle(i)
