@@ -117,6 +117,35 @@ def test_the_thread_ends_when_there_is_nothing_to_keep():
         assert not lease.lost.wait(0.9)
 
 
+def test_whoever_comes_when_the_thread_is_about_to_end_is_looked_after():
+    """Each lease of the first kind lets the thread end; the other one comes at that moment."""
+    for number in range(30):
+        redis_lock(f"first{number}", ttl=0.1).acquire()  # nobody refers to it
+        time.sleep(0.001 * (number % 10) + 0.03)
+        lease = redis_lock(f"second{number}", ttl=30).acquire()
+        of_this_alias = keeper._threads["default"]
+        assert until(lambda of=of_this_alias: of._thread is not None and of._thread.is_alive())
+        assert of_this_alias._next <= lease.began + 30 / 3 + 1
+        lease.release()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_replaced(monkeypatch):
+    def die(leases):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "renew", die)
+        with redis_lock("a", ttl=1):
+            thread = keeper._threads["default"]._thread
+            thread.join(5)
+            assert not thread.is_alive()
+            with redis_lock("b", ttl=30):
+                pass
+    with redis_lock("c", ttl=0.6) as lease:
+        assert not lease.lost.wait(0.9)
+
+
 def test_a_long_lease_does_not_hide_a_short_one():
     with redis_lock("long", ttl=30), redis_lock("short", ttl=1) as lease:
         assert not lease.lost.wait(1.3)

@@ -253,6 +253,44 @@ def test_lost_is_lost():
     assert loss.reason == "first"
 
 
+def test_nobody_who_listens_is_forgotten_whenever_it_ends():
+    for end in (lambda loss: loss.set("taken"), Loss.close):
+        for _ in range(300):
+            loss, called = Loss(), []
+            start = threading.Barrier(3)
+
+            def listen(loss=loss, called=called, start=start):
+                start.wait()
+                for _ in range(20):
+                    loss.call_when_over(lambda: called.append(True))
+
+            threads = [threading.Thread(target=listen) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            start.wait()
+            end(loss)
+            for thread in threads:
+                thread.join()
+            assert len(called) == 40
+
+
+def test_one_alone_tells_of_a_loss():
+    for _ in range(200):
+        loss, first = Loss(), []
+        start = threading.Barrier(4)
+
+        def tell(loss=loss, first=first, start=start):
+            start.wait()
+            first.append(loss.first_to_tell())
+
+        threads = [threading.Thread(target=tell) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(first) == [False, False, False, True]
+
+
 # A fork
 
 

@@ -134,7 +134,7 @@ def test_it_listens_no_longer_than_a_connection_does(settings):
     for timeout, expected in ((0.3, 0.15), (4, 2.0), (60, 2.5), (None, 2.5)):
         options = {"SOCKET_TIMEOUT": timeout} if timeout else {}
         settings.CACHES = settings.CACHES | {"default": cache | {"OPTIONS": options}}
-        _, attempt = prepare(redis_lock("a"), Keys("a"))
+        _, attempt = prepare(redis_lock("a"), "a")
         assert attempt.ticket.terms.nap == expected
 
 

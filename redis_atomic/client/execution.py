@@ -48,10 +48,14 @@ def run(client: Client, call: Call[T], outcome: Any = None) -> T:
 
 def first_trip(client: Client, script: Script, keys: Sequence[bytes], args: Sequence[Arg]) -> Any:
     """The outcome of a script's first trip by the lean call: a reply, or why there is none."""
+    return packed_trip(client, pack(_command_for(client, script), script.sha, keys, args))
+
+
+def packed_trip(client: Client, packed: bytes) -> Any:
+    """See first_trip(); of a call that is packed already."""
     assert client.lean is not None
-    command = _command_for(client, script)
     try:
-        return client.lean.ask(pack(command, script.sha, keys, args))
+        return client.lean.ask(packed)
     except FAILURES as error:
         return error
 

@@ -15,7 +15,7 @@ from . import keeper
 from .context import held_here
 from .ending import abandon, give_back
 from .lease import Lease
-from .protocol import Keys, Ticket
+from .protocol import Ticket, keys_of
 from .resolving import resolve
 from .returning import HOPELESS
 from .steps import Announce, Steps, adrive, drive, to_the_end
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from .definition import Lock
 
 
-def acquire(lock: Lock, keys: Keys) -> Lease:
+def acquire(lock: Lock, name: str) -> Lease:
     """See Lock.acquire()."""
     deferring = is_deferring(lock)  # raises, if at all, before anything is sent
-    lease, attempt = prepare(lock, keys)
+    lease, attempt = prepare(lock, name)
     if attempt is not None:
         keeper.watch(lease)
         try:
@@ -46,9 +46,9 @@ def acquire(lock: Lock, keys: Keys) -> Lease:
     return lease
 
 
-async def aacquire(lock: Lock, keys: Keys) -> Lease:
+async def aacquire(lock: Lock, name: str) -> Lease:
     """See acquire(); there are no transactions to wait for."""
-    lease, attempt = prepare(lock, keys)
+    lease, attempt = prepare(lock, name)
     if attempt is not None:
         keeper.watch_in_loop(lease)
         try:
@@ -64,10 +64,11 @@ async def aacquire(lock: Lock, keys: Keys) -> Lease:
     return lease
 
 
-def prepare(lock: Lock, keys: Keys) -> tuple[Lease, Attempt | None]:
+def prepare(lock: Lock, name: str) -> tuple[Lease, Attempt | None]:
     """A lease, and the attempt that is to fill it; none for one that a transaction keeps."""
     resolved, here = resolve(lock), held_here()
     client, ttl = resolved.client, resolved.ttl
+    keys = keys_of(name, lock.limit, lock.kind)
     known = here.get((client.alias, keys.base))
     held = known() if known is not None else None
     if held is not None and held.held:
@@ -75,7 +76,7 @@ def prepare(lock: Lock, keys: Keys) -> tuple[Lease, Attempt | None]:
             return held, None
         if lock.limit == 1:
             raise AlreadyHeld(
-                f"The lock {keys.name!r} is held here already: to wait for it would be to wait "
+                f"The lock {name!r} is held here already: to wait for it would be to wait "
                 "for oneself. Use current_lease(), or release it first."
             )
     ticket = Ticket(keys, resolved.terms, new_token())

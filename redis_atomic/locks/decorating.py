@@ -12,7 +12,6 @@ from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import LockBusy, LockUnavailable
 from .policies import check_callable, instead_of
-from .protocol import keys_of
 from .section import Section
 from .templates import bind_template
 
@@ -30,7 +29,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
     name_of = bind_template(lock.name, function)
 
     def section(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Section:
-        return Section(lock, keys_of(name_of(args, kwargs), lock.limit, lock.kind))
+        return Section(lock, name_of(args, kwargs))
 
     if iscoroutinefunction(function):
 

@@ -14,10 +14,11 @@ from .acquiring import aacquire, acquire
 from .adopting import aadopt, adopt
 from .decorating import decorate
 from .lease import Lease
+from .naming import lock_name
 from .options import FromSettings
 from .policies import OnBusy, OnError
-from .protocol import Holder, LockInfo, Terms
-from .resolving import keys_for, resolve, written_keys
+from .protocol import Holder, Keys, LockInfo, Terms, keys_of
+from .resolving import resolve, written_name
 from .section import Section, section_of
 
 P = ParamSpec("P")
@@ -60,11 +61,11 @@ class Lock:
         when Redis could not tell, AlreadyHeld when this thread or task holds it.
         A lease that is neither released nor referred to ends with its TTL.
         """
-        return acquire(self, written_keys(self))
+        return acquire(self, written_name(self))
 
     async def aacquire(self) -> Lease:
         """See acquire()."""
-        return await aacquire(self, written_keys(self))
+        return await aacquire(self, written_name(self))
 
     # A lease from elsewhere
 
@@ -75,16 +76,16 @@ class Lock:
         It is extended to this definition's TTL. Raises ValueError for a text that
         is none, LockLost if the lock is somebody else's by now, LockUnavailable.
         """
-        return adopt(self, keys_for(self, self.name), text)
+        return adopt(self, self._keys(), text)
 
     async def aadopt(self, text: str) -> Lease:
         """See adopt()."""
-        return await aadopt(self, keys_for(self, self.name), text)
+        return await aadopt(self, self._keys(), text)
 
     # A section
 
     def __enter__(self) -> Lease:
-        section = Section(self, written_keys(self))
+        section = Section(self, written_name(self))
         if self.cancel_on_lost:
             raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
         return section.__enter__()
@@ -98,7 +99,7 @@ class Lock:
         section_of(self).__exit__(kind, error, tb)
 
     async def __aenter__(self) -> Lease:
-        section = Section(self, written_keys(self))
+        section = Section(self, written_name(self))
         return await section.__aenter__()
 
     async def __aexit__(
@@ -117,11 +118,11 @@ class Lock:
 
     def info(self) -> LockInfo:
         """Who holds the lock, for how long, and who waits. Changes nothing."""
-        return run(resolve(self).client, protocol.inspect(keys_for(self, self.name)))
+        return run(resolve(self).client, protocol.inspect(self._keys()))
 
     async def ainfo(self) -> LockInfo:
         """See info()."""
-        return await arun(resolve(self).client, protocol.inspect(keys_for(self, self.name)))
+        return await arun(resolve(self).client, protocol.inspect(self._keys()))
 
     def force_release(self) -> tuple[Holder, ...]:
         """
@@ -145,4 +146,7 @@ class Lock:
         return tuple(taken)
 
     def _force(self, holder: Holder, terms: Terms) -> Call[bool]:
-        return protocol.force(keys_for(self, self.name), holder.token, terms)
+        return protocol.force(self._keys(), holder.token, terms)
+
+    def _keys(self) -> Keys:
+        return keys_of(lock_name(self.name), self.limit, self.kind)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from ..exceptions import NotExecuted
 from ..scripting.builtin import builtin
 from ..scripting.script import Call, PrefixedKey
+from .forms import Form, TokenCall
 from .tokens import owner_of
 
 #: How long a slot is kept for a waiter who has been woken and has not yet answered:
@@ -129,6 +130,18 @@ class Terms:
         self.finishing = granting
 
 
+@functools.lru_cache(maxsize=1024)
+def _acquiring(keys: Keys, terms: Terms, ttl: float, queueing: bool) -> Form[Answer]:
+    args = (milliseconds(ttl), int(queueing), *terms.acquiring)
+    return Form(builtin("lock_acquire"), keys.of, args, _answer)
+
+
+@functools.lru_cache(maxsize=1024)
+def _finishing(keys: Keys, terms: Terms, leave: bool, tombstone: float) -> Form[bool]:
+    grave = milliseconds(tombstone) if tombstone else 0
+    return Form(builtin("lock_finish"), keys.of, (int(leave), grave, *terms.finishing), bool)
+
+
 @dataclass(slots=True)
 class Ticket:
     """
@@ -158,16 +171,15 @@ class Ticket:
         else:
             self.doubt = True
 
-    def acquire(self, ttl: float, *, queueing: bool) -> Call[Answer]:
+    def acquire(self, ttl: float, *, queueing: bool) -> TokenCall[Answer]:
         """Ask for a slot; in vain, ``queueing`` makes it a place in the queue."""
-        args = (self.token, milliseconds(ttl), int(queueing), *self.terms.acquiring)
-        return Call(builtin("lock_acquire"), self.keys.of(self.token), args, parse=_answer)
+        return TokenCall(_acquiring(self.keys, self.terms, ttl, queueing), self.token)
 
-    def finish(self, ttl: float) -> Call[bool]:
+    def finish(self, ttl: float) -> TokenCall[bool]:
         """Give everything back; true if a slot was given back. The token is dead then."""
         leave = self.queued or self.doubt
         tombstone = max(TOMBSTONE, ttl) if self.doubt else 0.0
-        return _finish(self.keys, self.token, self.terms, leave=leave, tombstone=tombstone)
+        return TokenCall(_finishing(self.keys, self.terms, leave, tombstone), self.token)
 
     def extend(self, fence: int, slot: int, ttl: float) -> Call[bool]:
         """Make the lease last at least ``ttl`` from now; false if it is gone."""
@@ -182,7 +194,7 @@ class Ticket:
 
 def force(keys: Keys, token: str, terms: Terms) -> Call[bool]:
     """Take the slot from this very token; false if somebody else holds by now."""
-    return _finish(keys, token, terms, leave=False, tombstone=0.0)
+    return TokenCall(_finishing(keys, terms, leave=False, tombstone=0.0), token)
 
 
 def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
@@ -194,15 +206,9 @@ def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
     return Call(builtin("lock_inspect"), (keys.queue, *keys.slots), (waiters,), parse=parse)
 
 
-def _finish(keys: Keys, token: str, terms: Terms, *, leave: bool, tombstone: float) -> Call[bool]:
-    grave = milliseconds(tombstone) if tombstone else 0
-    args = (token, int(leave), grave, *terms.finishing)
-    return Call(builtin("lock_finish"), keys.of(token), args, parse=bool)
-
-
-def _answer(reply: Sequence[object]) -> Answer:
+def _answer(reply: tuple[bytes, int, int]) -> Answer:
     state, number, place = reply
-    return Answer(_text(state), int(str(number)), int(str(place)))
+    return Answer(state.decode(), number, place)
 
 
 def _info(name: str, reply: Sequence[object]) -> LockInfo:

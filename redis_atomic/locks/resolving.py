@@ -9,27 +9,22 @@ from typing import TYPE_CHECKING
 from ..client.connections import Client, client_for
 from .naming import lock_name
 from .options import MAX_HOLD_TTLS, FromSettings, LockSettings, lock_settings
-from .protocol import SLICE, Keys, Terms, keys_of
+from .protocol import SLICE, Terms
 from .waiting import TIMEOUT
 
 if TYPE_CHECKING:
     from .definition import Lock
 
 
-def keys_for(lock: Lock, name: str) -> Keys:
-    """Its keys under this name; TypeError and ValueError for one that cannot be a name."""
-    return keys_of(lock_name(name), lock.limit, lock.kind)
-
-
 @lru_cache(maxsize=256)
-def written_keys(lock: Lock) -> Keys:
-    """The keys where no function makes the name, nor could be skipped or replaced."""
+def written_name(lock: Lock) -> str:
+    """The name where no function makes it, nor could be skipped or replaced."""
     if (lock.on_busy, lock.on_error) != ("raise", "raise"):
         raise TypeError(
             "on_busy and on_error are for decorated functions. Around a `with` block, or an "
             "acquire(), catch LockBusy and LockUnavailable."
         )
-    return keys_for(lock, lock.name)
+    return lock_name(lock.name)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -11,7 +11,6 @@ from ..exceptions import LockLost, LockNotOwned, LockUnavailable
 from .acquiring import aacquire, acquire
 from .context import sections
 from .lease import Lease
-from .protocol import Keys
 from .steps import Steps, adrive, drive, to_the_end
 
 if TYPE_CHECKING:
@@ -25,12 +24,12 @@ class Section:
 
     _cancelling: Cancelling | None = None
 
-    def __init__(self, lock: Lock, keys: Keys) -> None:
+    def __init__(self, lock: Lock, name: str) -> None:
         self.lock = lock
-        self._keys = keys
+        self._name = name
 
     def __enter__(self) -> Lease:
-        self.lease = acquire(self.lock, self._keys)
+        self.lease = acquire(self.lock, self._name)
         sections.set((*sections.get(), self))
         return self.lease
 
@@ -44,7 +43,7 @@ class Section:
         drive(self._leave(error))
 
     async def __aenter__(self) -> Lease:
-        self.lease = await aacquire(self.lock, self._keys)
+        self.lease = await aacquire(self.lock, self._name)
         sections.set((*sections.get(), self))
         if self.lock.cancel_on_lost:
             self._cancelling = Cancelling(self.lease)

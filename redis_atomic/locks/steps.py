@@ -25,10 +25,11 @@ from django.dispatch import Signal
 from .. import generators
 from ..client.connections import Client
 from ..client.deadline import awaited_within, within
-from ..client.execution import arun, run
+from ..client.execution import arun, packed_trip, run
 from ..client.pipeline import Pipeline
 from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.script import Call
+from .forms import TokenCall
 from .protocol import Ticket
 
 T = TypeVar("T")
@@ -98,13 +99,19 @@ class Ask:
         traced = self.ticket.note_sent()
         try:
             with within(self.seconds):
-                return run(self.client, self.call)
+                return run(self.client, self.call, self._first_trip())
         except BaseException as error:
             self.ticket.note_failure(error, traced)
             raise
 
     async def aperform(self) -> Any:
         return await to_the_end(self._ask())
+
+    def _first_trip(self) -> Any:
+        """The outcome of the lean call, where there is one and the call is packed for it."""
+        if self.client.lean is None or not isinstance(self.call, TokenCall):
+            return None
+        return packed_trip(self.client, self.call.packed(self.client))
 
     async def _ask(self) -> Any:
         traced = self.ticket.note_sent()
