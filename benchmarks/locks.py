@@ -29,6 +29,7 @@ HOLD = 0.002  # seconds, in a saturated lock
 #: Distribution, by name of the module that has to be there.
 MODULES = {
     "redis_atomic": "redis_atomic",
+    "redis_atomic, ordinary": "redis_atomic",
     "redis-py": "redis",
     "redis-py, sleep 0.01": "redis",
     "python-redis-lock": "redis_lock",
@@ -42,6 +43,14 @@ SENT_WHILE_WAITING = ("evalsha", "blpop", "set")
 Lock = tuple[Callable[[], Any], Callable[[], Any]]
 
 
+#: The cache alias that takes no lean calls.
+ORDINARY = "ordinary"
+
+
+class OrdinaryPool(redis.ConnectionPool):
+    """A pool that is not known to be one whose connections may stay with a thread."""
+
+
 def systems() -> list[str]:
     return [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
 
@@ -50,8 +59,8 @@ def lock_of(system: str, url: str, name: str) -> Lock:
     """How this system acquires and releases a lock, waiting as long as it takes."""
     # Those that block for long would not survive the default time-out of 5 s.
     client = redis.Redis.from_url(url, socket_timeout=None)
-    if system == OURS:
-        return _ours(name)
+    if system.startswith(OURS):
+        return _ours(name, None if system == OURS else ORDINARY)
     if system.startswith(THEIRS):
         lock = client.lock(name, timeout=TTL, sleep=0.01 if "0.01" in system else 0.1)
     elif system == "python-redis-lock":
@@ -65,18 +74,19 @@ def lock_of(system: str, url: str, name: str) -> Lock:
     return lock.acquire, lock.release
 
 
-def _ours(name: str) -> Lock:
+def _ours(name: str, cache: str | None) -> Lock:
     from redis_atomic import FOREVER, redis_lock
 
-    lock, leases = redis_lock(name, ttl=TTL, wait=FOREVER), []
+    lock, leases = redis_lock(name, ttl=TTL, wait=FOREVER, cache=cache), []
     return lambda: leases.append(lock.acquire()), lambda: leases.pop().release()
 
 
 def configure(url: str) -> None:
     from django.conf import settings
 
-    backend = "django_redis.cache.RedisCache"
-    settings.configure(CACHES={"default": {"BACKEND": backend, "LOCATION": url}})
+    default = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}
+    pool = {"CONNECTION_POOL_CLASS": f"{OrdinaryPool.__module__}.OrdinaryPool"}
+    settings.configure(CACHES={"default": default, ORDINARY: default | {"OPTIONS": pool}})
 
 
 # In each process
@@ -134,24 +144,27 @@ class Bench:
         return random.sample(self.systems, len(self.systems))
 
     def uncontended(self, rounds: int, calls: int) -> None:
-        """Acquire and release, nobody else there."""
+        """Acquire and release, nobody else there: time, and processor time of the client."""
         locks = {system: lock_of(system, self.url, f"free:{system}") for system in self.systems}
         for acquire, release in locks.values():
             acquire(), release()
         times: dict[str, list[float]] = {system: [] for system in self.systems}
+        works: dict[str, list[float]] = {system: [] for system in self.systems}
         for _ in range(rounds):
             for system in self.shuffled():
                 acquire, release = locks[system]
-                start = time.perf_counter()
+                start, worked = time.perf_counter(), time.thread_time()
                 for _ in range(calls):
                     acquire()
                     release()
                 times[system].append((time.perf_counter() - start) / calls)
+                works[system].append((time.thread_time() - worked) / calls)
         print(f"\nUncontended acquire and release, {rounds} rounds of {calls}")
         for system in self.systems:
-            ratios = [ours / base for ours, base in zip(times[system], times[THEIRS], strict=True)]
-            micro = statistics.median(times[system]) * 1e6
-            print(f"  {system:22}{micro:8.0f} us   {spread(ratios)} of redis-py's time")
+            for kind, spent in (("time", times), ("CPU", works)):
+                micro = statistics.median(spent[system]) * 1e6
+                ratios = [us / base for us, base in zip(spent[system], spent[THEIRS], strict=True)]
+                print(f"  {system:22}{micro:8.0f} us {kind:4} {spread(ratios)} of redis-py's")
 
     def handing_over(self, waiters: int, trials: int) -> None:
         """From a release, at a random moment, to the first and to the last who waits."""

@@ -4,6 +4,7 @@ from .decorators import rate_limit
 from .dispatch import operation
 from .locks.context import current_lease
 from .locks.fencing import afenced_update, fenced_update
+from .locks.lease import Lease
 from .locks.lock import redis_lock, redis_semaphore
 from .locks.options import FOREVER
 from .ratelimit.decision import Decision, LimitState

@@ -79,9 +79,21 @@ def exchange(server: Server, commands: Sequence[Command], delay: float = 0.0) ->
     """
     if delay:
         time.sleep(delay)
+    return _exchange(server, commands)
+
+
+def exchange_packed(server: Server, packed: bytes) -> Any:
+    """The reply to one EVALSHA that is packed already; see exchange()."""
+    return _exchange(server, [("EVALSHA",)], (packed,))[0]
+
+
+def _exchange(
+    server: Server, commands: Sequence[Command], packed: Sequence[bytes] = ()
+) -> list[Any]:
     connection = check_out(server)
     try:
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        packed = packed or connection.pack_commands(commands)
+        connection.send_packed_command(packed, check_health=False)
         replies = [_reply_of(connection) for _ in commands]
         if any(map(is_demoted, replies)):
             connection.disconnect()  # look for the new one

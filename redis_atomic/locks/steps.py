@@ -108,10 +108,13 @@ class Ask:
         return await to_the_end(self._ask())
 
     def _first_trip(self) -> Any:
-        """The outcome of the lean call, where there is one and the call is packed for it."""
-        if self.client.lean is None or not isinstance(self.call, TokenCall):
+        """Its outcome, where the call is one that packs itself and it is clear who is asked."""
+        client = self.client
+        if (client.lean is None and client.topology is not None) or type(
+            self.call
+        ) is not TokenCall:
             return None
-        return packed_trip(self.client, self.call.packed(self.client))
+        return packed_trip(client, self.call.packed(client))
 
     async def _ask(self) -> Any:
         traced = self.ticket.note_sent()
