@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from redis_atomic import operations
-from redis_atomic.locks.protocol import Terms, Ticket, inspect, keys_of
+from redis_atomic.locks.keys import keys_of
+from redis_atomic.locks.protocol import Terms, Ticket, inspect
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.protocol import ask, take_back

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import arun, run
+from redis_atomic.locks.keys import Keys, keys_of
 from redis_atomic.locks.lock import redis_lock
-from redis_atomic.locks.protocol import Keys, Terms, Ticket, keys_of
+from redis_atomic.locks.protocol import Terms, Ticket
 from redis_atomic.locks.tokens import DRAWN, new_token, owner_of
 from redis_atomic.scripting.packing import pack
 
@@ -27,9 +28,11 @@ def as_words(call, client):
 
 @given(NAMES, st.integers(1, 5), st.floats(0.1, 1e6), st.booleans(), st.booleans(), st.data())
 def test_a_packed_call_has_the_same_bytes_as_its_words(name, limit, ttl, queueing, doubt, data):
-    client, keys = client_for("default"), Keys(name, limit)
-    for _ in range(3):  # the first one is packed as a whole, the others are filled in
-        ticket = Ticket(keys, TERMS, new_token() + "x" * data.draw(st.integers(0, 2)), doubt)
+    client = client_for("default")
+    for _ in range(3):
+        token = new_token() + "x" * data.draw(st.integers(0, 2))
+        keys = Keys(name + data.draw(st.sampled_from(["", "%b", "é"])), limit)
+        ticket = Ticket(keys, TERMS, token, doubt)
         for call in (ticket.acquire(ttl, queueing=queueing), ticket.finish(ttl)):
             assert call.packed(client) == as_words(call, client)
 
@@ -78,8 +81,8 @@ def test_a_child_draws_none_of_its_parents_tokens():
     program = (
         "import os; from redis_atomic.locks.tokens import new_token; new_token();"
         "child = os.fork();"
-        "print(*[new_token() for _ in range(100)], flush=True);"
-        "child and os.waitpid(child, 0)"
+        "child and os.waitpid(child, 0);"
+        "print(*[new_token() for _ in range(100)])"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True

@@ -123,9 +123,9 @@ def test_whoever_comes_when_the_thread_is_about_to_end_is_looked_after():
         redis_lock(f"first{number}", ttl=0.1).acquire()  # nobody refers to it
         time.sleep(0.001 * (number % 10) + 0.03)
         lease = redis_lock(f"second{number}", ttl=30).acquire()
-        of_this_alias = keeper._threads["default"]
-        assert until(lambda of=of_this_alias: of._thread is not None and of._thread.is_alive())
-        assert of_this_alias._next <= lease.began + 30 / 3 + 1
+        due, of_this_alias = lease.began + 30 / 3, keeper._threads["default"]
+        assert until(lambda due=due, keeper=of_this_alias: keeper._next <= due + 1)
+        assert of_this_alias._thread.is_alive()
         lease.release()
 
 

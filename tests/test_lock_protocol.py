@@ -14,7 +14,8 @@ from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.locks import protocol
-from redis_atomic.locks.protocol import BUSY, GRANT, HELD, Keys, Terms, Ticket
+from redis_atomic.locks.keys import Keys
+from redis_atomic.locks.protocol import BUSY, GRANT, HELD, Terms, Ticket
 from redis_atomic.locks.tokens import new_token, owner_of
 from redis_atomic.scripting.builtin import builtin
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from redis_atomic.locks.protocol import Keys
+from redis_atomic.locks.keys import Keys
 from redis_atomic.testing import embedded_server, lost_reply_proxy
 
 SECONDS = float(os.environ.get("REDIS_ATOMIC_STRESS_SECONDS", "60"))

@@ -14,8 +14,9 @@ from ..signals import lock_acquired, lock_busy
 from . import keeper
 from .context import held_here
 from .ending import abandon, give_back
+from .keys import keys_of
 from .lease import Lease
-from .protocol import Ticket, keys_of
+from .protocol import Ticket
 from .resolving import resolve
 from .returning import HOPELESS
 from .steps import Announce, Steps, adrive, drive, to_the_end

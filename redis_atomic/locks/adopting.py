@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from . import keeper
 from .acquiring import enter, is_deferring
 from .context import held_here
+from .keys import Keys
 from .lease import Lease
-from .protocol import Keys, Ticket, valid_for
+from .protocol import Ticket, valid_for
 from .resolving import resolve
 from .steps import adrive, drive
 from .waiting import Grant

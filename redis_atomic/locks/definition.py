@@ -13,11 +13,12 @@ from . import protocol
 from .acquiring import aacquire, acquire
 from .adopting import aadopt, adopt
 from .decorating import decorate
+from .keys import Keys, keys_of
 from .lease import Lease
 from .naming import lock_name
 from .options import FromSettings
 from .policies import OnBusy, OnError
-from .protocol import Holder, Keys, LockInfo, Terms, keys_of
+from .protocol import Holder, LockInfo, Terms
 from .resolving import resolve, written_name
 from .section import Section, section_of
 

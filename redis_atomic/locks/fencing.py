@@ -69,7 +69,7 @@ def _unfenced(
 def _check_lease(lease: Lease) -> None:
     if not isinstance(lease, Lease):
         raise TypeError(f"fenced_update() takes a Lease, not {type(lease).__name__}.")
-    limit = len(lease.ticket.keys.slots)
+    limit = lease.ticket.keys.limit
     if limit > 1:
         raise ValueError(
             f"{lease.name!r} is a semaphore: {limit} of its leases are valid at once, so their "

@@ -13,8 +13,9 @@ from ..client.server import Server
 from ..client.travel import exchange
 from ..conf import conf
 from ..scripting.script import Call, PrefixedKey
+from .keys import Keys
 from .options import MAX_HOLD_TTLS, seconds
-from .protocol import Holder, Keys, Terms, force, inspect
+from .protocol import Holder, Terms, force, inspect
 from .waiting import TIMEOUT
 
 #: How many keys one SCAN looks at; it takes a server well below a millisecond.
@@ -88,9 +89,8 @@ def _state(client: Client, keys: Keys, now: float, longest: float) -> LockState:
         stuck = f"held longer than {longest:g} s"
     elif info.waiting and not info.holders:
         stuck = "waiters, but no holder"
-    kind = keys.base.partition(":")[0]
     return LockState(
-        info.name, kind, len(keys.slots), info.holders, held, info.waiting, info.waiters, stuck
+        info.name, keys.kind, keys.limit, info.holders, held, info.waiting, info.waiters, stuck
     )
 
 

@@ -1,31 +1,25 @@
 """
-The words of the lock's protocol: its keys, its calls, and what their replies mean.
+The words of the lock's protocol: its calls, and what their replies mean.
 
 A lock is a semaphore of one slot; the same scripts serve both. A *token* stands for
 one attempt to acquire, and for the lease that comes of it; it is never used again.
-
-    slot     string  "fence:token"; a lease, or for a moment a grant to one who waited
-    :fence   string  the last fence; outlives the lease, so that fences always grow
-    :queue   list    tokens in order of arrival
-    :alive   hash    token: until when (server ms) this waiter counts as alive
-    :wake:…  list    wakes the waiter of this token; as a string: the token is finished
-
-The braces in the name make all keys of one lock one slot of a cluster. They stand
-inside KEY_PREFIX, and the readable name is the lock itself: GET and PTTL tell the truth.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..exceptions import NotExecuted
 from ..scripting.builtin import builtin
-from ..scripting.script import Call, PrefixedKey
+from ..scripting.script import Call
 from .forms import Form, TokenCall
+from .keys import Keys
 from .tokens import owner_of
+
+T = TypeVar("T")
 
 #: How long a slot is kept for a waiter who has been woken and has not yet answered:
 #: the price of one waiter that died just now. (All times are seconds.)
@@ -81,36 +75,6 @@ class LockInfo(NamedTuple):
     waiters: tuple[str, ...]
 
 
-class Keys:
-    """The keys of one lock, or of a semaphore of ``limit`` slots."""
-
-    def __init__(self, name: str, limit: int = 1, kind: str = "lock") -> None:
-        self.name = name
-        self.base = base = f"{kind}:{{{name}}}"
-        others = [PrefixedKey(f"{base}:{number}") for number in range(2, limit + 1)]
-        self.slots = (PrefixedKey(base), *others)
-        self.queue = PrefixedKey(f"{base}:queue")
-        self._shared = (
-            PrefixedKey(f"{base}:fence"),
-            self.queue,
-            PrefixedKey(f"{base}:alive"),
-            *self.slots,
-        )
-
-    def wake(self, token: str) -> PrefixedKey:
-        return PrefixedKey(f"{self.base}:wake:{token}")
-
-    def of(self, token: str) -> tuple[PrefixedKey, ...]:
-        """What acquire and finish take."""
-        return (self.wake(token), *self._shared)
-
-
-@functools.lru_cache(maxsize=1024)
-def keys_of(name: str, limit: int = 1, kind: str = "lock") -> Keys:
-    """The same Keys, made once: a lock is mostly asked for again."""
-    return Keys(name, limit, kind)
-
-
 class Terms:
     """
     What the calls of one process have in common. Times are seconds.
@@ -130,16 +94,23 @@ class Terms:
         self.finishing = granting
 
 
-@functools.lru_cache(maxsize=1024)
-def _acquiring(keys: Keys, terms: Terms, ttl: float, queueing: bool) -> Form[Answer]:
+@functools.lru_cache(maxsize=256)
+def _acquiring(limit: int, kind: str, terms: Terms, ttl: float, queueing: bool) -> Form[Answer]:
     args = (milliseconds(ttl), int(queueing), *terms.acquiring)
-    return Form(builtin("lock_acquire"), keys.of, args, _answer)
+    return _form("lock_acquire", limit, kind, args, _answer)
 
 
-@functools.lru_cache(maxsize=1024)
-def _finishing(keys: Keys, terms: Terms, leave: bool, tombstone: float) -> Form[bool]:
+@functools.lru_cache(maxsize=256)
+def _finishing(limit: int, kind: str, terms: Terms, leave: bool, tombstone: float) -> Form[bool]:
     grave = milliseconds(tombstone) if tombstone else 0
-    return Form(builtin("lock_finish"), keys.of, (int(leave), grave, *terms.finishing), bool)
+    return _form("lock_finish", limit, kind, (int(leave), grave, *terms.finishing), bool)
+
+
+def _form(
+    script: str, limit: int, kind: str, args: tuple[int, ...], parse: Callable[[Any], T]
+) -> Form[T]:
+    keys_of = functools.partial(Keys, limit=limit, kind=kind)
+    return Form(builtin(script), keys_of, 3 + limit, args, parse)
 
 
 @dataclass(slots=True)
@@ -173,18 +144,20 @@ class Ticket:
 
     def acquire(self, ttl: float, *, queueing: bool) -> TokenCall[Answer]:
         """Ask for a slot; in vain, ``queueing`` makes it a place in the queue."""
-        return TokenCall(_acquiring(self.keys, self.terms, ttl, queueing), self.token)
+        keys = self.keys
+        form = _acquiring(keys.limit, keys.kind, self.terms, ttl, queueing)
+        return TokenCall(form, keys, self.token)
 
     def finish(self, ttl: float) -> TokenCall[bool]:
         """Give everything back; true if a slot was given back. The token is dead then."""
         leave = self.queued or self.doubt
         tombstone = max(TOMBSTONE, ttl) if self.doubt else 0.0
-        return TokenCall(_finishing(self.keys, self.terms, leave, tombstone), self.token)
+        return _finish(self.keys, self.token, self.terms, leave, tombstone)
 
     def extend(self, fence: int, slot: int, ttl: float) -> Call[bool]:
         """Make the lease last at least ``ttl`` from now; false if it is gone."""
         args = (f"{fence}:{self.token}", milliseconds(ttl))
-        return Call(builtin("lock_extend"), (self.keys.slots[slot - 1],), args, parse=bool)
+        return Call(builtin("lock_extend"), (self.keys.slot(slot),), args, parse=bool)
 
     def listen(self, seconds: float) -> Call[object]:
         """Sleep until woken or the time is over. Whichever it was: ask again."""
@@ -194,7 +167,7 @@ class Ticket:
 
 def force(keys: Keys, token: str, terms: Terms) -> Call[bool]:
     """Take the slot from this very token; false if somebody else holds by now."""
-    return TokenCall(_finishing(keys, terms, leave=False, tombstone=0.0), token)
+    return _finish(keys, token, terms, False, 0.0)
 
 
 def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
@@ -204,6 +177,10 @@ def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
         return _info(keys.name, reply)
 
     return Call(builtin("lock_inspect"), (keys.queue, *keys.slots), (waiters,), parse=parse)
+
+
+def _finish(keys: Keys, token: str, terms: Terms, leave: bool, tombstone: float) -> TokenCall[bool]:
+    return TokenCall(_finishing(keys.limit, keys.kind, terms, leave, tombstone), keys, token)
 
 
 def _answer(reply: tuple[bytes, int, int]) -> Answer:

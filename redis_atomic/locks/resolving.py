@@ -60,6 +60,7 @@ def _resolve(lock: Lock, settings: LockSettings, client: Client) -> Resolved:
     )
 
 
+@lru_cache(maxsize=64)
 def _terms(settings: LockSettings, client: Client) -> Terms:
     """What the calls to this server have in common."""
     # A waiter has to hear the end of its slice before its connection gives up.
