@@ -17,6 +17,7 @@ from redis.connection import Connection
 from redis_atomic import Call, RateLimiter, RawKey
 from redis_atomic.client import lean
 from redis_atomic.client.connections import Client, client_for
+from redis_atomic.client.deadline import within
 from redis_atomic.client.execution import run
 from redis_atomic.client.lean import Lean
 from redis_atomic.exceptions import IndeterminateResult, NotExecuted
@@ -262,6 +263,18 @@ def test_a_reply_is_not_awaited_longer_than_the_time_out(settings, server_client
     with pytest.raises(IndeterminateResult, match="timed out"):
         echo(client)
     assert time.monotonic() - started < 1.4
+
+
+def test_a_reply_is_awaited_no_longer_than_until_the_threads_deadline(settings, server_client):
+    client = client_for("default", "tests of deadlines", timeout=5.0)
+    assert run(client, Call(ECHO, (), ("in time",))) == b"in time"
+    server_client.client_pause(1500)
+    began = time.monotonic()
+    with within(0.2), pytest.raises(IndeterminateResult):
+        run(client, Call(ECHO, (), ("too late",)))
+    assert 0.2 <= time.monotonic() - began < 1.2
+    with within(4.0):
+        assert run(client, Call(ECHO, (), ("the next one",))) == b"the next one"
 
 
 def test_a_thousand_threads_leave_nothing_behind(client):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -74,6 +75,11 @@ def is_pressing(connection: Any) -> bool:
         and isinstance(connection, _Punctual)
         and _deadline.at - monotonic() < NEARLY * connection.socket_timeout
     )
+
+
+def time_left() -> float:
+    """Seconds until the thread's deadline, infinity where it has none."""
+    return inf if _deadline.at is None else max(0.0, _deadline.at - monotonic())
 
 
 class _Punctual:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import select
 import threading
 from os import getpid
+from ssl import SSLSocket
 from time import monotonic
 from typing import Any
 
@@ -23,10 +24,11 @@ import redis.sentinel
 from django_redis.client import DefaultClient, SentinelClient
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import conf
 from ..exceptions import IndeterminateResult
-from .deadline import is_pressing, within_at_most
+from .deadline import is_pressing, time_left, within_at_most
 from .replies import ERROR_REPLIES
 from .server import Server
 from .travel import check_out, is_demoted, lost
@@ -163,10 +165,13 @@ class _Kept:
     def exchange(self, packed: bytes) -> Any:
         """One write and one read; whatever is not a whole reply then is left to redis-py."""
         connection, reader = self.connection, self._reader
-        if reader is None or is_pressing(connection):
+        pressing = is_pressing(connection)
+        if reader is None or (pressing and isinstance(self._socket, SSLSocket)):
             connection.send_packed_command((packed,), check_health=False)
             return connection.read_response()
         self._socket.sendall(packed)
+        if pressing and not self._readable(1000 * time_left()):
+            raise RedisTimeoutError("No time is left to wait for the reply.")
         reader.feed(self._socket.recv(READ_SIZE))
         reply = reader.gets()
         if type(reply) in PLAIN:
