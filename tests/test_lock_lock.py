@@ -513,3 +513,22 @@ def test_a_thread_cannot_be_cancelled():
         pass
     with pytest.raises(TypeError, match="async"):
         redis_lock("a", cancel_on_lost=True)(lambda: None)
+
+
+async def test_who_is_cancelled_while_the_grant_is_told_holds_nothing(server_client):
+    telling = asyncio.Event()
+
+    async def receive(**named):
+        telling.set()
+        await asyncio.sleep(30)
+
+    lock_acquired.connect(receive)
+    try:
+        acquiring = asyncio.create_task(redis_lock("a").aacquire())
+        await asyncio.wait_for(telling.wait(), 10)
+        acquiring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await acquiring
+    finally:
+        lock_acquired.disconnect(receive)
+    assert not server_client.exists("tests:lock:{a}")

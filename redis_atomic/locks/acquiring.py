@@ -36,12 +36,12 @@ def acquire(lock: Lock, name: str) -> Lease:
         keeper.watch(lease)
         try:
             lease.note_grant(drive(attempt.acquire()), attempt.began)
+            if lock_acquired.receivers:
+                drive(_tell(lease))
         except BaseException as error:
             drive(_give_up(lease, error))
             drive(_tell_busy(lease, attempt, error))
             raise
-        if lock_acquired.receivers:
-            drive(_tell(lease))
     if deferring or lease.hold is not None:
         enter(lease, lock.using, deferring=deferring)
     return lease
@@ -54,12 +54,12 @@ async def aacquire(lock: Lock, name: str) -> Lease:
         keeper.watch_in_loop(lease)
         try:
             lease.note_grant(await adrive(attempt.acquire()), attempt.began)
+            if lock_acquired.receivers:
+                await adrive(_tell(lease))
         except BaseException as error:
             await to_the_end(adrive(_give_up(lease, error)))
             await adrive(_tell_busy(lease, attempt, error))
             raise
-        if lock_acquired.receivers:
-            await adrive(_tell(lease))
     if lease.hold is not None:
         enter(lease, deferring=False)
     return lease

@@ -109,12 +109,10 @@ class Ask:
 
     def _first_trip(self) -> Any:
         """Its outcome, where the call is one that packs itself and it is clear who is asked."""
-        client = self.client
-        if (client.lean is None and client.topology is not None) or type(
-            self.call
-        ) is not TokenCall:
-            return None
-        return packed_trip(client, self.call.packed(client))
+        client, call = self.client, self.call
+        if type(call) is TokenCall and (client.lean is not None or client.topology is None):
+            return packed_trip(client, call.packed(client))
+        return None
 
     async def _ask(self) -> Any:
         traced = self.ticket.note_sent()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -108,7 +107,8 @@ class ScriptTester:
             if raises is not None and is_raised(error, raises):
                 return error  # refused before anything is sent: there is nothing to look at
             raise
-        built = dataclasses.replace(built, keys=tuple(map(self._prefixed, built.keys)))
+        keys = tuple(map(self._prefixed, built.keys))
+        built = Call(built.command, keys, built.args, built.parse, built.cache, built.version)
         client = client_for(self._alias(built))
 
         def pattern(key: Key) -> bytes:
