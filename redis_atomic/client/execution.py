@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from ..exceptions import IndeterminateResult, NotExecuted
-from ..scripting.packing import Arg, pack
+from ..scripting.packing import pack
 from ..scripting.script import Call, Script
 from .coalescing import Multiplexer
 from .connections import Client
@@ -40,19 +40,19 @@ def run(client: Client, call: Call[T], outcome: Any = None) -> T:
     if outcome is None:
         if client.lean is None or isinstance(call.command, str):
             return call.parse(drive(attempts(client, call)))
-        outcome = first_trip(client, call.command, keys_as_sent(client, call), call.args)
+        command, keys = _command_for(client, call.command), keys_as_sent(client, call)
+        outcome = packed_trip(client, pack(command, call.command.sha, keys, call.args))
     if isinstance(outcome, UNSETTLED):
         outcome = resume(attempts(client, call), outcome)
     return call.parse(outcome)
 
 
-def first_trip(client: Client, script: Script, keys: Sequence[bytes], args: Sequence[Arg]) -> Any:
-    """The outcome of a script's first trip by the lean call: a reply, or why there is none."""
-    return packed_trip(client, pack(_command_for(client, script), script.sha, keys, args))
-
-
 def packed_trip(client: Client, packed: bytes) -> Any:
-    """The outcome of a packed call's first trip to a server that is alone; see first_trip()."""
+    """
+    The outcome of a packed call's first trip: a reply, or why there is none.
+
+    The lean call's, or to a server that is alone.
+    """
     try:
         return exchange_packed(client, packed) if client.lean is None else client.lean.ask(packed)
     except FAILURES as error:
@@ -65,24 +65,17 @@ async def arun(client: Client, call: Call[T], outcome: Any = None) -> T:
     if shared is None or isinstance(call.command, str):
         return call.parse(await adrive(attempts(client, call)))
     if outcome is None:
-        keys = keys_as_sent(client, call)
-        outcome = await afirst_trip(client, shared, call.command, keys, call.args)
+        command, keys = _command_for(client, call.command), keys_as_sent(client, call)
+        outcome = await apacked_trip(shared, pack(command, call.command.sha, keys, call.args))
     if isinstance(outcome, UNSETTLED):
         outcome = await aresume(attempts(client, call), outcome, shared.exchange)
     return call.parse(outcome)
 
 
-async def afirst_trip(
-    client: Client,
-    shared: Multiplexer,
-    script: Script,
-    keys: Sequence[bytes],
-    args: Sequence[Arg],
-) -> Any:
-    """See first_trip()."""
-    command = _command_for(client, script)
+async def apacked_trip(shared: Multiplexer, packed: bytes) -> Any:
+    """See packed_trip()."""
     try:
-        return await shared.ask(pack(command, script.sha, keys, args))
+        return await shared.ask(packed)
     except FAILURES as error:
         return error
 

@@ -193,7 +193,8 @@ class Decision:
 
     @property
     def shadowed(self) -> bool:
-        return any(state.shadowed and state.refuses for state in self.limits)
+        pairs = zip(self._charges, self._answer.states, strict=True)
+        return any(state.retry_after != 0 for charge, state in pairs if charge.limit.shadow)
 
     @property
     def limits(self) -> tuple[LimitState, ...]:

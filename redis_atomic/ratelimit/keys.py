@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 from django.core.signals import setting_changed
 from django.utils.crypto import salted_hmac
 
 from ..scripting.script import PrefixedKey
-from .charge import LONGEST_IDENTITY, Charge, Tariff
+from .charge import Charge
 from .protocol import key_of, tag_of
 
 
@@ -39,16 +39,8 @@ def _two_with_one_key(
 
 
 def key_for(charge: Charge) -> PrefixedKey:
-    """See key_of(). Hashing takes longer than all else, so that keys in use are remembered."""
-    identity = charge.identity
-    if isinstance(identity, str) and len(identity) <= LONGEST_IDENTITY:
-        return _remembered(charge.tariff, identity, _secret())
+    """See key_of()."""
     return key_of(charge, _secret())
-
-
-@lru_cache(maxsize=4096)
-def _remembered(tariff: Tariff, identity: str, secret: bytes) -> PrefixedKey:
-    return key_of(Charge.at(tariff, identity), secret)
 
 
 def groups_by_slot(keys: Sequence[PrefixedKey]) -> list[list[int]]:

@@ -15,9 +15,8 @@ from time import monotonic
 
 from django.core.signals import setting_changed
 
-from ..client.execution import afirst_trip, first_trip
+from ..client.execution import apacked_trip, packed_trip
 from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError, WrongType
-from ..scripting.builtin import builtin
 from ..scripting.script import Call, PrefixedKey
 from .charge import Charge
 from .decision import Answer, Decision, State, is_charged
@@ -25,8 +24,9 @@ from .deny_cache import deny_cache
 from .failure import Breaker, degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of
 from .limit import Limit
-from .protocol import ask, question_of, take_back
+from .protocol import ask, take_back
 from .rate import SECOND, Rate
+from .requests import request_for
 from .transport import Steps, awalk, limits_client, setup, walk
 
 logger = logging.getLogger("redis_atomic.rate_limits")
@@ -51,9 +51,9 @@ def charge(charges: Sequence[Charge]) -> Decision:
     client = limits_client()
     if client.lean is None or breaker.open or not setup().enabled:
         return walk(_charge(charges))
-    keys = [client.make_key(key) for key in keys_of(charges)]
+    request = request_for(client, charges)
     start = monotonic()
-    outcome = first_trip(client, builtin("rate_limit"), keys, question_of(charges))
+    outcome = packed_trip(client, request)
     if type(outcome) is list:
         breaker.succeeded()
         return _decision(charges, Answer.of(outcome))
@@ -72,13 +72,11 @@ async def acharge(charges: Sequence[Charge]) -> Decision:
     shared = await client.multiplexer()
     if shared is None or breaker.open or not setup().enabled:
         return await awalk(_charge(charges))
-    keys = [client.make_key(key) for key in keys_of(charges)]
+    request = request_for(client, charges)
     start = monotonic()
     try:
         async with asyncio.timeout(setup().timeout):
-            outcome = await afirst_trip(
-                client, shared, builtin("rate_limit"), keys, question_of(charges)
-            )
+            outcome = await apacked_trip(shared, request)
     except TimeoutError:
         outcome = IndeterminateResult("Redis did not answer in time.")
     if type(outcome) is list:

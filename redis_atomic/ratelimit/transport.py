@@ -72,8 +72,9 @@ def walk(steps: Steps[T], outcome: Any = None, spent: float = 0.0) -> T:
         call = next(steps)
         with within(setup().timeout - spent):
             while True:
+                first, outcome = outcome, None
                 try:
-                    result, outcome = run(limits_client(), call, outcome), None
+                    result = run(limits_client(), call, first)
                 except RedisAtomicError as error:
                     call = steps.throw(error)
                 else:

@@ -21,7 +21,7 @@ from ..client.connections import Client
 from ..client.execution import run
 from ..conf import conf
 from ..exceptions import RedisAtomicError
-from ..ratelimit import failure, keys
+from ..ratelimit import failure, keys, requests
 from ..ratelimit.charge import Charge
 from ..ratelimit.decision import Decision
 from ..ratelimit.deny_cache import deny_cache
@@ -49,6 +49,7 @@ class OwnKeys(AbstractContextManager["OwnKeys"]):
         """Take another name: nothing is counted under it."""
         self._name = f"test-{uuid4().hex}"
         self._used: dict[Client, set[bytes]] = defaultdict(set)
+        requests.forget()
 
     def use(self) -> None:
         """Count under these keys from now on."""
