@@ -1,0 +1,1 @@
+"""What redis_atomic costs, beside what others cost: ``python -m benchmarks``."""

@@ -1,0 +1,107 @@
+"""One call of a one-key script of one's own (INCR), beside redis-py's Script object."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from redis_atomic.testing import override
+
+from ..harness import Result
+from ..slices import Call, Contestant, Plan, race
+from ..tables import micros, times
+from .scenario import Run, Scenario
+
+SOURCE = (Path(__file__).parent.parent / "lua/count.lua").read_text()
+BASE, OURS = "redis-py: Script", "redis_atomic: script"
+ORDINARY = f"{OURS}, LEAN_CALLS off"
+KEYS = [f"counter:{number}" for number in range(100)]
+
+
+def theirs(url: str, _: Any) -> Iterator[Call]:
+    with redis.Redis.from_url(url) as client:
+        script = client.register_script(SOURCE)
+        yield lambda key: script(keys=[key])
+
+
+def ours(_: str, __: Any) -> Iterator[Call]:
+    from redis_atomic import scripts
+
+    count = scripts["count"]
+    yield lambda key: count(counter=key)
+
+
+def increment(_: str, __: Any) -> Iterator[Call]:
+    from redis_atomic.operations import increment
+
+    yield increment
+
+
+def atheirs(url: str, loop: asyncio.Runner) -> Iterator[Call]:
+    client = redis.asyncio.Redis.from_url(url)
+    script = client.register_script(SOURCE)
+    yield lambda key: script(keys=[key])
+    loop.run(client.aclose())
+
+
+def aours(_: str, __: Any) -> Iterator[Call]:
+    from redis_atomic import scripts
+
+    count = scripts["count"]
+    yield lambda key: count.acall(counter=key)
+
+
+async def one_by_one(call: Call, items: list[Any]) -> list[Any]:
+    return [await call(item) for item in items]
+
+
+def calls(run: Run, alias: str, asynchronous: bool = False) -> Result:
+    url = run.server.unix_url if alias == "unix" else run.server.url
+    base, own = (atheirs, aours) if asynchronous else (theirs, ours)
+    makes = {BASE: base, OURS: own, ORDINARY: own}
+    if not asynchronous:
+        makes["redis_atomic: increment()"] = increment
+    plan = Plan(run.rounds, run.calls, KEYS, KEYS[:20], lambda answers: None)
+    with asyncio.Runner() as loop:
+        found = [
+            Contestant(
+                name,
+                partial(make, url, loop),
+                partial(override, CACHE_ALIAS=alias, LEAN_CALLS=name != ORDINARY),
+            )
+            for name, make in makes.items()
+        ]
+        if not asynchronous:
+            return race(run.server, found, plan)
+        drive = lambda call, items: loop.run(one_by_one(call, items))  # noqa: E731
+        return race(run.server, found, plan, drive=drive, latency=False)
+
+
+COLUMNS = [
+    micros("us", "seconds"),
+    times("x time of redis-py's Script", "seconds", BASE),
+    times("x its client CPU", "cpu", BASE),
+]
+SCENARIOS = [
+    Scenario("script", "A script call, TCP", partial(calls, alias="default"), COLUMNS, "seconds"),
+    Scenario(
+        "script-unix",
+        "A script call, unix socket",
+        partial(calls, alias="unix"),
+        COLUMNS,
+        "seconds",
+    ),
+    Scenario(
+        "script-asyncio",
+        "A script call, asyncio, TCP",
+        partial(calls, alias="default", asynchronous=True),
+        COLUMNS,
+        "seconds",
+    ),
+]

@@ -1,0 +1,123 @@
+"""
+A turn of a contestant that is called: a slice of so many calls, and what it took.
+
+A contestant is a generator function: it sets up, yields what is to be called with each
+item, and tears down. Connecting, loading scripts and the first calls are not measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from .harness import Figures, Result, Turn, interleave
+from .servers import Server
+
+Call = Callable[[Any], Any]
+#: Makes the calls for these items, and returns the answers.
+Drive = Callable[[Call, Sequence[Any]], list[Any]]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """
+    ``make`` is a generator function without arguments, as the module tells.
+
+    ``during`` is entered around each slice, outside of what is measured. ``facts`` are
+    columns of its row that need no measuring.
+    """
+
+    name: str
+    make: Callable[[], Iterator[Call]]
+    during: Callable[[], AbstractContextManager[Any]] = nullcontext
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``warm`` comes before each slice, ``items`` go round and round, ``check`` is of answers."""
+
+    rounds: int
+    calls: int
+    items: Sequence[Any]
+    warm: Sequence[Any]
+    check: Callable[[list[Any]], None]
+
+
+def one_by_one(call: Call, items: Sequence[Any]) -> list[Any]:
+    return [call(item) for item in items]
+
+
+def race(
+    server: Server,
+    contestants: Iterable[Contestant],
+    plan: Plan,
+    *,
+    drive: Drive = one_by_one,
+    latency: bool = True,
+) -> Result:
+    """Interleave slices of all contestants that can be set up."""
+    result, turns = Result(), {}
+    server.flush()
+    with ExitStack() as stack:
+        for contestant in contestants:
+            try:
+                call = stack.enter_context(contextmanager(contestant.make)())
+                turns[contestant.name] = _turn(server, contestant, call, plan, drive, latency)
+            except Exception as error:  # noqa: BLE001 - whatever a peer raises is its own
+                result.leave_out(contestant.name, error)
+            else:
+                result.rows[contestant.name] = dict(contestant.facts)
+        gc.collect()
+        gc.freeze()  # what was imported is not to be gone through in somebody's slice
+        interleave(turns, plan.rounds, result)
+        gc.unfreeze()
+    return result
+
+
+def _turn(
+    server: Server, contestant: Contestant, call: Call, plan: Plan, drive: Drive, latency: bool
+) -> Turn:
+    items = itertools.cycle(plan.items)
+    with contestant.during():
+        drive(call, plan.warm)
+
+    def turn() -> Figures:
+        with contestant.during():
+            drive(call, plan.warm)
+            figures = _timed(server, call, list(itertools.islice(items, plan.calls)), plan, drive)
+            if latency:
+                figures |= _latencies(call, list(itertools.islice(items, plan.calls // 5)))
+        return figures
+
+    return turn
+
+
+def _timed(server: Server, call: Call, items: list[Any], plan: Plan, drive: Drive) -> Figures:
+    """Seconds of a call: by the clock, of this process, of the server."""
+    served = server.cpu()
+    spent, start = time.process_time(), time.perf_counter()
+    answers = drive(call, items)
+    end, used = time.perf_counter(), time.process_time()
+    figures = {
+        "seconds": (end - start) / len(items),
+        "cpu": (used - spent) / len(items),
+        "server": (server.cpu() - served) / len(items),
+    }
+    plan.check(answers)
+    return figures
+
+
+def _latencies(call: Call, items: list[Any]) -> Figures:
+    taken = []
+    for item in items:
+        start = time.perf_counter()
+        call(item)
+        taken.append(time.perf_counter() - start)
+    return {"p50": statistics.median(taken), "p99": statistics.quantiles(taken, n=100)[98]}
