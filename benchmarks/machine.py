@@ -12,11 +12,10 @@ from typing import Any
 
 from .servers import Server
 
-PACKAGES = (
-    ["redis", "hiredis", "django", "django-redis", "limits", "throttled-py", "pyrate-limiter"]
-    + ["django-ratelimit", "django-smart-ratelimit", "djangorestframework", "walrus"]
-    + ["python-redis-lock", "pottery", "gunicorn", "uvicorn"]
-)
+PACKAGES = """
+    redis hiredis django django-redis limits throttled-py pyrate-limiter django-ratelimit
+    django-smart-ratelimit djangorestframework walrus python-redis-lock pottery gunicorn uvicorn
+""".split()
 
 
 def machine(server: Server) -> dict[str, Any]:

@@ -50,12 +50,10 @@ def _short(value: Any) -> Any:
 
 def tables(about: dict[str, Any], results: Mapping[str, Result]) -> dict[str, str]:
     """Everything that a page may show, by the name of its place."""
-    shown = {
-        each.name: each.table(results[each.name]) for each in SCENARIOS if each.name in results
-    }
+    measured = [each for each in SCENARIOS if each.name in results]
     return {
         "machine": machine.described(about),
-        **shown,
+        **{each.name: each.table(results[each.name]) for each in measured},
         "gates": gates.table(results),
         "headlines": headlines(results),
     }
@@ -64,7 +62,7 @@ def tables(about: dict[str, Any], results: Mapping[str, Result]) -> dict[str, st
 def headlines(results: Mapping[str, Result]) -> str:
     """What the README says of it."""
     told = {
-        "one decision of an exact window takes {} of the time of an empty script through redis-py": (
+        "a decision of an exact window takes {} of the time of redis-py's empty script": (
             gates.of("decision", peers.OURS, peers.BASE)
         ),
         "and {} of its CPU in the client": gates.of("decision", peers.OURS, peers.BASE, "cpu"),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -59,20 +59,20 @@ ASGI = {
 class Site:
     """How a server is started, how it is asked for its CPU, and over how many connections."""
 
-    command: Sequence[str]
+    command: str
     cpu: str
     connections: int
 
 
 GUNICORN = Site(
-    ("gunicorn", "benchmarks.site.wsgi", "--worker-class=gthread", "--threads=1")
-    + ("--keep-alive=75", "--log-level=warning", "--bind=127.0.0.1:{port}"),
+    "gunicorn benchmarks.site.wsgi --worker-class=gthread --threads=1 --keep-alive=75"
+    " --log-level=warning --bind=127.0.0.1:{port}",
     "cpu/",
     2,
 )
 UVICORN = Site(
-    ("uvicorn", "benchmarks.site.asgi:application", "--lifespan=off", "--no-access-log")
-    + ("--log-level=warning", "--host=127.0.0.1", "--port={port}"),
+    "uvicorn benchmarks.site.asgi:application --lifespan=off --no-access-log"
+    " --log-level=warning --host=127.0.0.1 --port={port}",
     "async/cpu/",
     8,
 )
@@ -107,7 +107,7 @@ def serving(site: Site, redis_url: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", *[word.format(port=port) for word in site.command]],
+        [sys.executable, "-m", *site.command.format(port=port).split()],
         cwd=ROOT,
         env={**os.environ, "BENCHMARK_URL": redis_url},
         stdout=subprocess.DEVNULL,
@@ -161,13 +161,9 @@ def prepared(run: Run, site: Site, url: str, path: str) -> Turn:
 
 def load(url: str, connections: int, denied: bool) -> Figures:
     """A second of wrk. RuntimeError where it was refused and should not be, or the reverse."""
-    done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", "-d1s", "-s", str(LOAD), url]
-        + ["--", "1" if denied else str(CLIENTS)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    clients = "1" if denied else str(CLIENTS)
+    command = ["wrk", "-t1", f"-c{connections}", "-d1s", "-s", str(LOAD), url, "--", clients]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     told = done.stdout.partition("FIGURES ")[2].split()
     requests, micros_, p50, p99, refused, failed = map(int, told)
     if failed or (refused < 0.9 * requests if denied else refused):
