@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from . import gates, plots, report
 from .harness import Result
@@ -42,7 +43,7 @@ def main() -> int:
     except ImportError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"\n## Bars\n\n{gates.table(results, measured_only=bool(options.only))}")
+    print(f"\n{gates.table(results, measured_only=bool(options.only))}")
     if folder := destination(options):
         save(folder, about, results, merge=bool(options.only))
     return int(options.strict and any(gate.met(results) is False for gate in gates.gates()))
@@ -86,8 +87,7 @@ def measure(scenarios: list[Scenario], run: Run) -> dict[str, Result]:
             result.leave_out("all", error)
         results[scenario.name] = result
         taken = time.monotonic() - start
-        print(f"\n## {scenario.title} ({scenario.name}, {taken:.0f} s)\n", flush=True)
-        print(scenario.table(result), flush=True)
+        print(f"\n{scenario.name}, {taken:.0f} s\n\n{scenario.table(result)}", flush=True)
     return results
 
 
@@ -97,16 +97,26 @@ def destination(options: argparse.Namespace) -> Path | None:
     return options.into or (None if partly else report.RESULTS.parent)
 
 
-def save(folder: Path, about: dict, results: dict[str, Result], *, merge: bool) -> None:
+def save(folder: Path, about: dict[str, Any], results: dict[str, Result], *, merge: bool) -> None:
     """Write what was measured; what was measured in part takes the place of what was there."""
     path = folder / report.RESULTS.name
     if merge and path.exists():
-        about, before = report.read(path)
+        about, before = same_machine(about, *report.read(path))
         results = before | results
     report.write(path, about, results)
     if path.resolve() == report.RESULTS.resolve():
         report.refresh()
     draw(path)
+
+
+def same_machine(
+    about: dict[str, Any], about_before: dict[str, Any], before: dict[str, Result]
+) -> tuple[dict[str, Any], dict[str, Result]]:
+    """What was there before; SystemExit if it was measured on or with something else."""
+    for what in ("machine", "Python", "server", "packages"):
+        if about[what] != about_before[what]:
+            raise SystemExit(f"Not written: {what} was {about_before[what]}, is {about[what]}.")
+    return about_before, before
 
 
 def draw(path: Path) -> int:

@@ -182,7 +182,7 @@ def table(results: Results, *, measured_only: bool = False) -> str:
             continue
         bar = f"at {'least' if gate.at_least else 'most'} {gate.bar:g}"
         rows.append([gate.text, bar, _told(value), {None: "-", True: "yes", False: "**no**"}[met]])
-    return markdown(["", "bar", "measured", "met"], rows)
+    return markdown(["what", "bar", "measured", "met"], rows)
 
 
 def _told(value: Spread | float | None) -> str:

@@ -12,10 +12,23 @@ from typing import Any
 
 from .servers import Server
 
-PACKAGES = """
-    redis hiredis django django-redis limits throttled-py pyrate-limiter django-ratelimit
-    django-smart-ratelimit djangorestframework walrus python-redis-lock pottery gunicorn uvicorn
-""".split()
+PACKAGES = [
+    "redis",
+    "hiredis",
+    "django",
+    "django-redis",
+    "limits",
+    "throttled-py",
+    "pyrate-limiter",
+    "django-ratelimit",
+    "django-smart-ratelimit",
+    "djangorestframework",
+    "walrus",
+    "python-redis-lock",
+    "pottery",
+    "gunicorn",
+    "uvicorn",
+]
 
 
 def machine(server: Server) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import peers
-from .harness import Result, ratio, spread
+from .harness import Result, Spread, ratio, spread
 from .scenarios import memory, views
 
 STYLE = {
@@ -16,6 +16,8 @@ STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.prop_cycle": "cycler('color', ['#1f77b4', '#2ca02c', '#9467bd', '#8c564b', '#7f7f7f',"
+    " '#bcbd22', '#17becf'])",
 }
 OURS, BASE, OTHERS = "#b3261e", "#777777", "#8fb3d9"
 
@@ -33,7 +35,12 @@ def draw(results: Mapping[str, Result], folder: Path) -> list[Path]:
             if scenario in results and results[scenario].rows:
                 figure = draw_one(results[scenario])
                 path = folder / f"{name}.svg"
-                figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+                figure.savefig(
+                    path,
+                    format="svg",
+                    bbox_inches="tight",
+                    metadata={"Date": None, "Creator": None},
+                )
                 # Lines without blanks at their ends, as in every file here.
                 lines = [line.rstrip() for line in path.read_text().splitlines()]
                 path.write_text("\n".join(lines) + "\n")
@@ -47,15 +54,16 @@ def colour(name: str) -> str:
     return BASE if name in {peers.BASE, views.PLAIN, views.REST_PLAIN} else OTHERS
 
 
-def bars(title: str, label: str, values: Mapping[str, tuple[float, float, float]]) -> Any:
-    """Horizontal bars, the longest on top, with what lies between the quartiles."""
+def bars(title: str, label: str, values: Mapping[str, Spread], *, less_is_better: bool) -> Any:
+    """Horizontal bars, the best on top, with what lies between the quartiles."""
     from matplotlib.figure import Figure
 
-    names = sorted(values, key=lambda name: values[name][0])
-    middles = [values[name][0] for name in names]
+    names = sorted(values, key=lambda name: values[name].median, reverse=less_is_better)
+    found = [values[name] for name in names]
+    middles = [each.median for each in found]
     errors = [
-        [max(0.0, values[name][0] - values[name][1]) for name in names],
-        [max(0.0, values[name][2] - values[name][0]) for name in names],
+        [each.median - each.low for each in found],
+        [each.high - each.median for each in found],
     ]
     figure = Figure(figsize=(7, 0.6 + 0.24 * len(names)))
     axes = figure.subplots()
@@ -68,7 +76,8 @@ def bars(title: str, label: str, values: Mapping[str, tuple[float, float, float]
 def throughput(result: Result) -> Any:
     base = result.rows[peers.BASE]["seconds"]
     values = {name: ratio(base, row["seconds"]) for name, row in result.rows.items()}
-    return bars("Decisions beside an empty script", "times the calls of redis-py's EVALSHA", values)
+    label = "times the calls of redis-py's EVALSHA"
+    return bars("Decisions beside an empty script", label, values, less_is_better=False)
 
 
 def latency(result: Result) -> Any:
@@ -99,14 +108,16 @@ def memory_by_requests(result: Result) -> Any:
     for name, row in sorted(result.rows.items()):
         sizes = [size for size in memory.SIZES if str(size) in row]
         own = name.startswith("redis_atomic")
+        # Red is ours; the others take the colours of the cycle as they come.
+        kept = {"color": OURS, "linewidth": 2.5} if own else {"linewidth": 1}
         axes.loglog(
             sizes,
             [row[str(size)] for size in sizes],
             marker="o",
             markersize=3,
-            linewidth=2.5 if own else 1,
-            linestyle="-" if own or row["kind"] == "log" else ":",
+            linestyle="-" if row["kind"] == "log" else ":",
             label=name,
+            **kept,
         )
     axes.set_title("Memory of one client (dotted: not an exact log)")
     axes.set_xlabel("limit, and requests made")
@@ -121,7 +132,8 @@ def cost_of_a_view(result: Result) -> Any:
         for name in result.rows
         if name != views.plain_of(name) and views.plain_of(name) in result.rows
     }
-    return bars("What a limit adds to a Django view", "microseconds for each request", values)
+    title, label = "What a limit adds to a Django view", "microseconds for each request"
+    return bars(title, label, values, less_is_better=True)
 
 
 PLOTS = {

@@ -15,7 +15,9 @@ class Column(NamedTuple):
     cell: Cell
 
 
-def table(result: Result, columns: Sequence[Column], *, order: str | None = None) -> str:
+def table(
+    title: str, result: Result, columns: Sequence[Column], *, order: str | None = None
+) -> str:
     """
     A row for each contestant, those left out beneath.
 
@@ -26,7 +28,7 @@ def table(result: Result, columns: Sequence[Column], *, order: str | None = None
     if order is not None:
         names.sort(key=lambda name: median(result.rows[name].get(order, 0)))
     cells = [[name, *(column.cell(result, name) for column in columns)] for name in names]
-    text = markdown(["", *(column.heading for column in columns)], cells)
+    text = markdown([title, *(column.heading for column in columns)], cells)
     left = [f"- Left out: {name} ({reason})" for name, reason in result.left_out.items()]
     return "\n".join([text, *([""] if left else []), *left])
 

@@ -39,4 +39,4 @@ class Scenario:
     order: str | None = None
 
     def table(self, result: Result) -> str:
-        return table(result, self.columns, order=self.order)
+        return table(self.title, result, self.columns, order=self.order)
