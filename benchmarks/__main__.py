@@ -57,7 +57,9 @@ def parsed() -> argparse.Namespace:
     )
     names = ", ".join(scenario.name for scenario in SCENARIOS)
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"what begins so, of {names}")
-    parser.add_argument("--rounds", type=int, help="15 or more to be told of (default: 21)")
+    parser.add_argument(
+        "--rounds", type=int, help="15 or more, to be told of (default: 21, of views 15)"
+    )
     parser.add_argument("--quick", action="store_true", help="3 short rounds: does it run?")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="write JSON and plots there")
     parser.add_argument("--strict", action="store_true", help="fail if a bar is not met")

@@ -156,7 +156,7 @@ def gates() -> list[Gate]:
         ),
         Gate(
             "a denied view: requests beside a view without limit",
-            rate("views-denied", views.OURS_DENIED, views.PLAIN),
+            rate("views", views.OURS_DENIED, views.PLAIN),
             0.8,
             at_least=True,
         ),

@@ -16,7 +16,7 @@ from ..harness import Result
 from ..peers import text_of
 from ..slices import Contestant, Plan, race
 from ..tables import micros, rate, times
-from .decisions import CLIENTS, MINUTE, allowed
+from .decisions import CLIENTS, MINUTE, WARM, allowed
 from .scenario import Run, Scenario
 
 BASE = "redis.asyncio: EVALSHA 'return 1'"
@@ -97,7 +97,7 @@ async def together(coroutines: int, call: Acall, items: Sequence[Any]) -> list[A
 
 
 def concurrent(run: Run, coroutines: int) -> Result:
-    plan = Plan(run.rounds, run.calls, CLIENTS, CLIENTS[: max(20, coroutines)], allowed)
+    plan = Plan(run.rounds, run.calls, CLIENTS, WARM * (1 + coroutines // 20), allowed)
     with asyncio.Runner() as loop:
         found = [
             Contestant(name, partial(make, run.server.url, loop), partial(override, **lean(name)))
