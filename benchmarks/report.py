@@ -17,7 +17,7 @@ from typing import Any
 from . import gates, machine, peers
 from .harness import Result
 from .scenarios import SCENARIOS, asynchronous
-from .tables import number
+from .tables import markdown, with_spread
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs/benchmarks/results.json"
@@ -60,27 +60,24 @@ def tables(about: dict[str, Any], results: Mapping[str, Result]) -> dict[str, st
 
 
 def headlines(results: Mapping[str, Result]) -> str:
-    """What the README says of it."""
+    """What the README says of it: decisions of an exact window."""
+    ours = peers.OURS
     told = {
-        "a decision of an exact window takes {} of the time of redis-py's empty script": (
-            gates.of("decision", peers.OURS, peers.BASE)
+        "redis-py's `EVALSHA` of an empty script: its time": (
+            gates.of("decision", ours, peers.BASE)
         ),
-        "and {} of its CPU in the client": gates.of("decision", peers.OURS, peers.BASE, "cpu"),
-        "beside `limits` (moving window, yes or no only) {} times as many decisions a second": (
-            gates.rate("decision", peers.OURS, peers.LIMITS)
-        ),
-        "beside django-ratelimit {} times": gates.rate("decision", peers.OURS, peers.RATELIMIT),
-        "with 90 % denied {} times those of the fastest peer": gates.slowest_lead,
-        "64 at a time on asyncio {} times redis.asyncio's own calls": (
+        "… its CPU in the client": gates.of("decision", ours, peers.BASE, "cpu"),
+        "`limits`, moving window: calls a second": gates.rate("decision", ours, peers.LIMITS),
+        "django-ratelimit: calls a second": gates.rate("decision", ours, peers.RATELIMIT),
+        "Django REST framework's throttle: calls a second": gates.rate("decision", ours, peers.DRF),
+        "the fastest of all peers when 90 % are denied: calls a second": gates.slowest_lead,
+        "redis.asyncio's `EVALSHA`, 64 at a time: calls a second": (
             gates.rate("asyncio-64", asynchronous.OURS, asynchronous.BASE)
         ),
     }
-    lines = []
-    for text, measured in told.items():
-        value = gates.Gate(text, measured, 0).value(results)
-        if value is not None:
-            lines.append(f"- {text.format(number(value.median))}")
-    return "\n".join(lines)
+    found = {text: gates.Gate(text, measured, 0).value(results) for text, measured in told.items()}
+    rows = [[text, with_spread(value)] for text, value in found.items() if value is not None]
+    return markdown(["a decision of an exact window, beside", "times"], rows)
 
 
 def filled(page: str, shown: Mapping[str, str]) -> str:

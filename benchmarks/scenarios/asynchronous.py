@@ -84,16 +84,17 @@ CONTESTANTS = {
 }
 
 
-async def together(coroutines: int, call: Acall, items: Sequence[Any]) -> list[Any]:
-    """So many coroutines share the items, each with one call after the other."""
-    left, answers = iter(items), []
+async def together(coroutines: int, call: Acall, items: Sequence[Any]) -> int:
+    """So many coroutines share the items, each with one call after the other; how many refused."""
+    left = iter(items)
 
-    async def work() -> None:
+    async def work() -> int:
+        refused = 0
         for item in left:
-            answers.append(await call(item))
+            refused += not await call(item)
+        return refused
 
-    await asyncio.gather(*[work() for _ in range(coroutines)])
-    return answers
+    return sum(await asyncio.gather(*[work() for _ in range(coroutines)]))
 
 
 def concurrent(run: Run, coroutines: int) -> Result:

@@ -66,7 +66,7 @@ def uncontended(run: Run) -> Result:
         )
         for name, make in CONTESTANTS.items()
     ]
-    plan = Plan(run.rounds, run.calls // 3, range(10), range(5), lambda answers: None)
+    plan = Plan(run.rounds, run.calls // 3, range(10), range(5))
     return race(run.server, found, plan)
 
 

@@ -16,6 +16,7 @@ from redis_atomic.testing import override
 from ..harness import Result
 from ..slices import Call, Contestant, Plan, race
 from ..tables import micros, times
+from .asynchronous import together
 from .scenario import Run, Scenario
 
 SOURCE = (Path(__file__).parent.parent / "lua/count.lua").read_text()
@@ -57,17 +58,13 @@ def aours(_: str, __: Any) -> Iterator[Call]:
     yield lambda key: count.acall(counter=key)
 
 
-async def one_by_one(call: Call, items: list[Any]) -> list[Any]:
-    return [await call(item) for item in items]
-
-
 def calls(run: Run, alias: str, asynchronous: bool = False) -> Result:
     url = run.server.unix_url if alias == "unix" else run.server.url
     base, own = (atheirs, aours) if asynchronous else (theirs, ours)
     makes = {BASE: base, OURS: own, ORDINARY: own}
     if not asynchronous:
         makes["redis_atomic: increment()"] = increment
-    plan = Plan(run.rounds, run.calls, KEYS, KEYS[:20], lambda answers: None)
+    plan = Plan(run.rounds, run.calls, KEYS, KEYS[:20])
     with asyncio.Runner() as loop:
         found = [
             Contestant(
@@ -79,7 +76,7 @@ def calls(run: Run, alias: str, asynchronous: bool = False) -> Result:
         ]
         if not asynchronous:
             return race(run.server, found, plan)
-        drive = lambda call, items: loop.run(one_by_one(call, items))  # noqa: E731
+        drive = lambda call, items: loop.run(together(1, call, items))  # noqa: E731
         return race(run.server, found, plan, drive=drive, latency=False)
 
 
