@@ -144,7 +144,7 @@ def gates() -> list[Gate]:
             for count, bar in {1: 1.0, 8: 2.5, 64: 3.0}.items()
             for what, name in {
                 "a script": asynchronous.SCRIPT,
-                "a decision": asynchronous.OURS,
+                "a decision": peers.OURS,
             }.items()
         ],
         Gate("a view: added time beside limits", view("views", "limits, moving window"), 0.6),

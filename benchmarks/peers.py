@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -32,8 +32,9 @@ Ask = Callable[[str], Any]
 Make = Callable[..., Iterator[Ask]]
 
 BASE = "redis-py: EVALSHA 'return 1'"
+OFF = ", LEAN_CALLS off"
 OURS = "redis_atomic: sliding window"
-ORDINARY = f"{OURS}, LEAN_CALLS off"
+ORDINARY = OURS + OFF
 LIMITS, LIMITS_FIGURES = "limits: moving window", "limits: moving window, with figures"
 RATELIMIT, SMART, DRF = (
     "django-ratelimit: fixed window",
@@ -63,13 +64,18 @@ def peer(name: str, kind: str, *, figures: bool = False, unix: bool = True) -> A
     return register
 
 
+def settings_of(name: str, alias: str = "default") -> Callable[[], AbstractContextManager[Any]]:
+    """What is entered around a contestant's slices: its settings, if it is one of ours."""
+    if not name.startswith("redis_atomic"):
+        return nullcontext
+    return partial(override, CACHE_ALIAS=alias, LEAN_CALLS=not name.endswith(OFF))
+
+
 def contestant(name: str, url: str, *rates: Rate, alias: str = "default") -> Contestant:
-    """One of these peers, as a contestant; ours with its settings around each slice."""
-    what, during = peers[name], nullcontext
-    if name.startswith("redis_atomic"):
-        during = partial(override, CACHE_ALIAS=alias, LEAN_CALLS=name != ORDINARY)
+    """One of these peers, as a contestant."""
+    what = peers[name]
     facts = {"kind": what.kind, "figures": what.figures}
-    return Contestant(name, partial(what.make, url, *rates), during, facts)
+    return Contestant(name, partial(what.make, url, *rates), settings_of(name, alias), facts)
 
 
 def all_of(asks: Sequence[Ask]) -> Ask:

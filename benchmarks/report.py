@@ -72,7 +72,7 @@ def headlines(results: Mapping[str, Result]) -> str:
         "Django REST framework's throttle: calls a second": gates.rate("decision", ours, peers.DRF),
         "the fastest of all peers when 90 % are denied: calls a second": gates.slowest_lead,
         "redis.asyncio's `EVALSHA`, 64 at a time: calls a second": (
-            gates.rate("asyncio-64", asynchronous.OURS, asynchronous.BASE)
+            gates.rate("asyncio-64", ours, asynchronous.BASE)
         ),
     }
     found = {text: gates.Gate(text, measured, 0).value(results) for text, measured in told.items()}

@@ -40,34 +40,35 @@ class Contestant:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def one_by_one(call: Call, items: Sequence[Any]) -> int:
+    # Nothing is kept: answers that live on would have the collector at work, as a site has not.
+    return sum(map(operator.not_, map(call, items)))
+
+
+def anything(refused: int, calls: int) -> None:
+    """No answer is wrong."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """
-    ``warm`` comes before each slice, ``items`` go round and round.
+    How a race is run: so many rounds, slices of so many calls.
 
-    ``check`` is told how many answers of a slice were false, and of how many.
+    ``warm`` comes before each slice, ``items`` go round and round. ``check`` is told how
+    many answers of a slice were false, and of how many; it raises if that is not what was
+    to be measured. ``latency``: measure single calls, too, which only works one by one.
     """
 
     rounds: int
     calls: int
     items: Sequence[Any]
     warm: Sequence[Any]
-    check: Callable[[int, int], None] = lambda refused, calls: None
+    check: Callable[[int, int], None] = anything
+    drive: Drive = one_by_one
+    latency: bool = True
 
 
-def one_by_one(call: Call, items: Sequence[Any]) -> int:
-    # Nothing is kept: answers that live on would have the collector at work, as a site has not.
-    return sum(map(operator.not_, map(call, items)))
-
-
-def race(
-    server: Server,
-    contestants: Iterable[Contestant],
-    plan: Plan,
-    *,
-    drive: Drive = one_by_one,
-    latency: bool = True,
-) -> Result:
+def race(server: Server, contestants: Iterable[Contestant], plan: Plan) -> Result:
     """Interleave slices of all contestants that can be set up."""
     result, turns = Result(), {}
     server.flush()
@@ -75,7 +76,7 @@ def race(
         for contestant in contestants:
             try:
                 call = stack.enter_context(contextmanager(contestant.make)())
-                turns[contestant.name] = _turn(server, contestant, call, plan, drive, latency)
+                turns[contestant.name] = _turn(server, contestant, call, plan)
             except Exception as error:  # noqa: BLE001 - whatever a peer raises is its own
                 result.leave_out(contestant.name, error)
             else:
@@ -87,29 +88,27 @@ def race(
     return result
 
 
-def _turn(
-    server: Server, contestant: Contestant, call: Call, plan: Plan, drive: Drive, latency: bool
-) -> Turn:
+def _turn(server: Server, contestant: Contestant, call: Call, plan: Plan) -> Turn:
     items = itertools.cycle(plan.items)
     with contestant.during():
-        drive(call, plan.warm)
+        plan.drive(call, plan.warm)
 
     def turn() -> Figures:
         with contestant.during():
-            drive(call, plan.warm)
-            figures = _timed(server, call, list(itertools.islice(items, plan.calls)), plan, drive)
-            if latency:
+            plan.drive(call, plan.warm)
+            figures = _timed(server, call, list(itertools.islice(items, plan.calls)), plan)
+            if plan.latency:
                 figures |= _latencies(call, list(itertools.islice(items, plan.calls // 5)))
         return figures
 
     return turn
 
 
-def _timed(server: Server, call: Call, items: list[Any], plan: Plan, drive: Drive) -> Figures:
+def _timed(server: Server, call: Call, items: list[Any], plan: Plan) -> Figures:
     """Seconds of a call: by the clock, of this process, of the server."""
     served = server.cpu()
     spent, start = time.process_time(), time.perf_counter()
-    refused = drive(call, items)
+    refused = plan.drive(call, items)
     end, used = time.perf_counter(), time.process_time()
     figures = {
         "seconds": (end - start) / len(items),

@@ -10,24 +10,15 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from redis_atomic.testing import override
-
 from ..harness import Result
-from ..peers import text_of
-from ..slices import Contestant, Plan, race
+from ..peers import OFF, ORDINARY, OURS, settings_of, text_of
+from ..slices import Contestant, Drive, Plan, race
 from ..tables import micros, rate, times
 from .decisions import CLIENTS, MINUTE, WARM, allowed
 from .scenario import Run, Scenario
 
 BASE = "redis.asyncio: EVALSHA 'return 1'"
-SCRIPT, ORDINARY_SCRIPT = (
-    "redis_atomic: a script of 'return 1'",
-    "redis_atomic: a script of 'return 1', LEAN_CALLS off",
-)
-OURS, ORDINARY = (
-    "redis_atomic: sliding window",
-    "redis_atomic: sliding window, LEAN_CALLS off",
-)
+SCRIPT = "redis_atomic: a script of 'return 1'"
 
 Acall = Callable[[str], Awaitable[Any]]
 
@@ -76,7 +67,7 @@ def throttled_gcra(url: str, loop: asyncio.Runner) -> Iterator[Acall]:
 CONTESTANTS = {
     BASE: bare,
     SCRIPT: script,
-    ORDINARY_SCRIPT: script,
+    SCRIPT + OFF: script,
     OURS: partial(window, name="lean"),
     ORDINARY: partial(window, name="ordinary"),
     "limits: moving window": limits_moving,
@@ -97,24 +88,21 @@ async def together(coroutines: int, call: Acall, items: Sequence[Any]) -> int:
     return sum(await asyncio.gather(*[work() for _ in range(coroutines)]))
 
 
+def on_loop(loop: asyncio.Runner, coroutines: int) -> Drive:
+    """Calls are made by so many coroutines of this loop."""
+    return lambda call, items: loop.run(together(coroutines, call, items))
+
+
 def concurrent(run: Run, coroutines: int) -> Result:
-    plan = Plan(run.rounds, run.calls, CLIENTS, WARM * (1 + coroutines // 20), allowed)
+    warm = WARM * (1 + coroutines // len(WARM))
     with asyncio.Runner() as loop:
+        drive = on_loop(loop, coroutines)
+        plan = Plan(run.rounds, run.calls, CLIENTS, warm, allowed, drive, latency=False)
         found = [
-            Contestant(name, partial(make, run.server.url, loop), partial(override, **lean(name)))
+            Contestant(name, partial(make, run.server.url, loop), settings_of(name))
             for name, make in CONTESTANTS.items()
         ]
-        return race(
-            run.server,
-            found,
-            plan,
-            drive=lambda call, items: loop.run(together(coroutines, call, items)),
-            latency=False,
-        )
-
-
-def lean(name: str) -> dict[str, bool]:
-    return {"LEAN_CALLS": "LEAN_CALLS off" not in name}
+        return race(run.server, found, plan)
 
 
 COLUMNS = [

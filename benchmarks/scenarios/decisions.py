@@ -46,8 +46,8 @@ def on_unix_socket(run: Run) -> Result:
 def three_at_once(run: Run) -> Result:
     url = run.server.url
     found = [contestant(name, url, *THREE) for name in peers]
-    halved = replace(plan(run), calls=run.calls // 2)
-    return race(run.server, found, halved, latency=False)
+    halved = replace(plan(run), calls=run.calls // 2, latency=False)
+    return race(run.server, found, halved)
 
 
 COLUMNS = [

@@ -8,16 +8,14 @@ from typing import Any
 
 import redis
 
-from redis_atomic.testing import override
-
 from ..harness import Result
+from ..peers import OFF, settings_of
 from ..slices import Call, Contestant, Plan, race
 from ..tables import micros, times
 from .scenario import Run, Scenario
 
 TTL = 30
 BASE, OURS = "redis-py: Lock", "redis_atomic: redis_lock"
-ORDINARY = f"{OURS}, LEAN_CALLS off"
 
 
 def taking_turns(lock: Any) -> Call:
@@ -52,7 +50,7 @@ def pottery(url: str) -> Iterator[Call]:
 
 CONTESTANTS = {
     OURS: ours,
-    ORDINARY: ours,
+    OURS + OFF: ours,
     BASE: redis_py,
     "python-redis-lock": python_redis_lock,
     "pottery: Redlock": pottery,
@@ -61,9 +59,7 @@ CONTESTANTS = {
 
 def uncontended(run: Run) -> Result:
     found = [
-        Contestant(
-            name, partial(make, run.server.url), partial(override, LEAN_CALLS=name != ORDINARY)
-        )
+        Contestant(name, partial(make, run.server.url), settings_of(name))
         for name, make in CONTESTANTS.items()
     ]
     plan = Plan(run.rounds, run.calls // 3, range(10), range(5))

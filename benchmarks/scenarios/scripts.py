@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,15 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from redis_atomic.testing import override
-
 from ..harness import Result
+from ..peers import OFF, settings_of
 from ..slices import Call, Contestant, Plan, race
 from ..tables import micros, times
-from .asynchronous import together
+from .asynchronous import on_loop
 from .scenario import Run, Scenario
 
 SOURCE = (Path(__file__).parent.parent / "lua/count.lua").read_text()
 BASE, OURS = "redis-py: Script", "redis_atomic: script"
-ORDINARY = f"{OURS}, LEAN_CALLS off"
 KEYS = [f"counter:{number}" for number in range(100)]
 
 
@@ -61,23 +60,18 @@ def aours(_: str, __: Any) -> Iterator[Call]:
 def calls(run: Run, alias: str, asynchronous: bool = False) -> Result:
     url = run.server.unix_url if alias == "unix" else run.server.url
     base, own = (atheirs, aours) if asynchronous else (theirs, ours)
-    makes = {BASE: base, OURS: own, ORDINARY: own}
+    makes = {BASE: base, OURS: own, OURS + OFF: own}
     if not asynchronous:
         makes["redis_atomic: increment()"] = increment
     plan = Plan(run.rounds, run.calls, KEYS, KEYS[:20])
     with asyncio.Runner() as loop:
         found = [
-            Contestant(
-                name,
-                partial(make, url, loop),
-                partial(override, CACHE_ALIAS=alias, LEAN_CALLS=name != ORDINARY),
-            )
+            Contestant(name, partial(make, url, loop), settings_of(name, alias))
             for name, make in makes.items()
         ]
-        if not asynchronous:
-            return race(run.server, found, plan)
-        drive = lambda call, items: loop.run(together(1, call, items))  # noqa: E731
-        return race(run.server, found, plan, drive=drive, latency=False)
+        if asynchronous:
+            plan = replace(plan, drive=on_loop(loop, 1), latency=False)
+        return race(run.server, found, plan)
 
 
 COLUMNS = [
