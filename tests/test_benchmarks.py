@@ -1,10 +1,13 @@
 """The benchmarks: how they compare, and that what they wrote is what the pages say."""
 
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,10 @@ import pytest
 from benchmarks import gates, report, tables
 from benchmarks.__main__ import chosen
 from benchmarks.harness import Result, Spread, added, interleave, ratio, spread
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import SCENARIOS, decisions
+from benchmarks.servers import Server
+from benchmarks.slices import Contestant, Plan, race
+from redis_atomic.testing import embedded_server
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/benchmarks.md").read_text()
@@ -45,6 +51,7 @@ def test_a_contestant_that_fails_is_left_out_with_its_reason_and_the_others_go_o
     interleave(turns(calls, {"a": iter([1]), "b": iter([1, 2, 3])}), 3, result)
     assert result.rows == {"b": {"seconds": [1, 2, 3]}}
     assert result.left_out == {"a": "StopIteration:"}
+    assert calls.count("a") == 2
 
 
 def test_a_slow_round_slows_both_and_changes_no_ratio():
@@ -54,6 +61,60 @@ def test_a_slow_round_slows_both_and_changes_no_ratio():
         [each * factor for each, factor in zip(row, slow, strict=True)] for row in (ours, theirs)
     ]
     assert ratio(*times) == Spread(0.5, 0.5, 0.5)
+
+
+@pytest.fixture
+def server():
+    with embedded_server(tcp=True) as embedded:
+        yield Server(embedded)
+
+
+def contestant(name, call, during=nullcontext):
+    def make():
+        yield call
+
+    return Contestant(name, make, during)
+
+
+def test_a_race_measures_calls_and_not_what_is_around_them(server):
+    entered, asked = [], []
+
+    @contextmanager
+    def during():
+        entered.append(len(asked))
+        time.sleep(0.05)
+        yield
+        time.sleep(0.05)
+
+    plan = Plan(rounds=2, calls=10, items=range(30), warm=[-1], latency=False)
+    result = race(server, [contestant("ours", lambda item: asked.append(item), during)], plan)
+    assert entered == [0, 1, 12]
+    assert asked == [-1, -1, *range(10), -1, *range(10, 20)]
+    assert max(result.rows["ours"]["seconds"]) * 10 < 0.05
+    assert set(result.rows["ours"]) == {"seconds", "cpu", "server"}
+
+
+def test_what_cannot_be_set_up_or_refuses_is_left_out_of_a_race(server):
+    def broken():
+        raise ImportError("No module named 'absent'")
+        yield
+
+    answers = itertools.cycle([True] * 15 + [False])
+    plan = Plan(rounds=3, calls=10, items="abc", warm="w", check=decisions.allowed)
+    result = race(
+        server,
+        [
+            Contestant("absent", broken),
+            contestant("refuses", lambda item: next(answers)),
+            contestant("allows", lambda item: True),
+        ],
+        plan,
+    )
+    assert result.left_out == {
+        "absent": "ImportError: No module named 'absent'",
+        "refuses": "AssertionError: of 10 calls 1 were refused",
+    }
+    assert len(result.rows["allows"]["p99"]) == 3
 
 
 def test_told_are_the_median_and_the_quartiles():
