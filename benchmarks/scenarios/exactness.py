@@ -97,5 +97,6 @@ SCENARIOS = [
         f"{PROCESSES} processes, {DECISIONS:,} decisions each, for one client at 100 an hour",
         measure,
         [value("allowed", "allowed"), value("decisions a second", "a second")],
+        "allowed",
     )
 ]

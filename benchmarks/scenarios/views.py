@@ -25,7 +25,7 @@ from ..tables import Column, micros, per_second, with_spread
 from .scenario import Run, Scenario
 
 ROOT = Path(__file__).parent.parent.parent
-LOAD = Path(__file__).parent.parent / "site/load.lua"
+LOAD = Path(__file__).parent.parent / "website/load.lua"
 START_TIMEOUT = 20.0  # seconds
 ROUNDS = 15  # at most: a turn takes a second
 CLIENTS = 3000  # each of them is far below 100 a minute
@@ -63,13 +63,13 @@ class Site:
 
 
 GUNICORN = Site(
-    "gunicorn benchmarks.site.wsgi --worker-class=gthread --threads=1 --keep-alive=75"
+    "gunicorn benchmarks.website.wsgi --worker-class=gthread --threads=1 --keep-alive=75"
     " --log-level=warning --bind=127.0.0.1:{port}",
     "cpu/",
     2,
 )
 UVICORN = Site(
-    "uvicorn benchmarks.site.asgi:application --lifespan=off --no-access-log"
+    "uvicorn benchmarks.website.asgi:application --lifespan=off --no-access-log"
     " --log-level=warning --host=127.0.0.1 --port={port}",
     "async/cpu/",
     8,

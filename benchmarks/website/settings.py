@@ -8,7 +8,7 @@ _parts = urlsplit(_url)
 
 SECRET_KEY = "a benchmark's"
 ALLOWED_HOSTS = ["127.0.0.1"]
-ROOT_URLCONF = "benchmarks.site.urls"
+ROOT_URLCONF = "benchmarks.website.urls"
 INSTALLED_APPS = ["redis_atomic"]
 MIDDLEWARE = []
 CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": _url}}
