@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,21 @@ def draw(results: Mapping[str, Result], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     with mpl.rc_context(STYLE):
-        for name, draw_one in PLOTS.items():
-            scenario = SCENARIO_OF[name]
-            if scenario in results and results[scenario].rows:
-                figure = draw_one(results[scenario])
+        for name, (scenario, draw_one) in PLOTS.items():
+            with suppress(KeyError):  # it, or its base, was not measured
                 path = folder / f"{name}.svg"
-                figure.savefig(
-                    path,
-                    format="svg",
-                    bbox_inches="tight",
-                    metadata={"Date": None, "Creator": None},
-                )
-                # Lines without blanks at their ends, as in every file here.
-                lines = [line.rstrip() for line in path.read_text().splitlines()]
-                path.write_text("\n".join(lines) + "\n")
+                save(draw_one(results[scenario]), path)
                 drawn.append(path)
     return drawn
+
+
+def save(figure: Any, path: Path) -> None:
+    figure.savefig(
+        path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None}
+    )
+    # Lines without blanks at their ends, as in every file here.
+    lines = [line.rstrip() for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def colour(name: str) -> str:
@@ -136,15 +136,10 @@ def cost_of_a_view(result: Result) -> Any:
     return bars(title, label, values, less_is_better=True)
 
 
+#: By the name of the file: the scenario that it shows, and how.
 PLOTS = {
-    "throughput": throughput,
-    "latency": latency,
-    "memory": memory_by_requests,
-    "views": cost_of_a_view,
-}
-SCENARIO_OF = {
-    "throughput": "decision",
-    "latency": "decision",
-    "memory": "memory",
-    "views": "views",
+    "throughput": ("decision", throughput),
+    "latency": ("decision", latency),
+    "memory": ("memory", memory_by_requests),
+    "views": ("views", cost_of_a_view),
 }

@@ -79,11 +79,9 @@ UVICORN = Site(
 def measure(run: Run, site: Site, variants: dict[str, str]) -> Result:
     result = Result()
     run.server.flush()
-    if shutil.which("wrk") is None:
-        for name in variants:
-            result.leave_out(name, "there is no wrk on PATH")
-        return result
     try:
+        if shutil.which("wrk") is None:
+            raise FileNotFoundError("there is no wrk on PATH")
         with serving(site, run.server.url) as url:
             turns = {}
             for name, path in variants.items():
