@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import redis
 
@@ -18,6 +18,9 @@ class Server:
     def __init__(self, embedded: EmbeddedServer) -> None:
         self.url, self.unix_url = embedded.tcp_url, embedded.url
         self._client = redis.Redis.from_url(self.unix_url)
+
+    def close(self) -> None:
+        self._client.close()
 
     def cpu(self) -> float:
         """Seconds that the server has worked."""
@@ -54,4 +57,5 @@ def running() -> Iterator[Server]:
     if binary is None:
         print("No redis-server on PATH: this measures the server of the [testing] extra.")
     with embedded_server(binary=binary, tcp=True) as embedded:
-        yield Server(embedded)
+        with closing(Server(embedded)) as server:
+            yield server

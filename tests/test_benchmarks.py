@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -65,8 +65,8 @@ def test_a_slow_round_slows_both_and_changes_no_ratio():
 
 @pytest.fixture
 def server():
-    with embedded_server(tcp=True) as embedded:
-        yield Server(embedded)
+    with embedded_server(tcp=True) as embedded, closing(Server(embedded)) as server:
+        yield server
 
 
 def contestant(name, call, during=nullcontext):
