@@ -56,6 +56,8 @@ def running() -> Iterator[Server]:
     binary = os.environ.get("REDIS_SERVER") or shutil.which("redis-server")
     if binary is None:
         print("No redis-server on PATH: this measures the server of the [testing] extra.")
-    with embedded_server(binary=binary, tcp=True) as embedded:
-        with closing(Server(embedded)) as server:
-            yield server
+    with (
+        embedded_server(binary=binary, tcp=True) as embedded,
+        closing(Server(embedded)) as server,
+    ):
+        yield server
