@@ -37,7 +37,7 @@ def main() -> int:
     try:
         with running() as server:
             configure(server.url, server.unix_url)
-            about = machine(server) | {"rounds": options.rounds}
+            about = machine(server)
             print(json.dumps(about, indent=1), flush=True)
             results = measure(chosen(options.only), Run(server, options.rounds, options.quick))
     except ImportError as error:
@@ -103,22 +103,20 @@ def save(folder: Path, about: dict[str, Any], results: dict[str, Result], *, mer
     """Write what was measured; what was measured in part takes the place of what was there."""
     path = folder / report.RESULTS.name
     if merge and path.exists():
-        about, before = same_machine(about, *report.read(path))
-        results = before | results
+        results = measured_before(path, about) | results
     report.write(path, about, results)
     if path.resolve() == report.RESULTS.resolve():
         report.refresh()
     draw(path)
 
 
-def same_machine(
-    about: dict[str, Any], about_before: dict[str, Any], before: dict[str, Result]
-) -> tuple[dict[str, Any], dict[str, Result]]:
-    """What was there before; SystemExit if it was measured on or with something else."""
+def measured_before(path: Path, about: dict[str, Any]) -> dict[str, Result]:
+    """What the file has; SystemExit if that was measured on or with something else."""
+    before, results = report.read(path)
     for what in ("machine", "Python", "server", "packages"):
-        if about[what] != about_before[what]:
-            raise SystemExit(f"Not written: {what} was {about_before[what]}, is {about[what]}.")
-    return about_before, before
+        if about[what] != before[what]:
+            raise SystemExit(f"Not written: {what} was {before[what]}, is {about[what]}.")
+    return results
 
 
 def draw(path: Path) -> int:

@@ -81,6 +81,5 @@ def described(about: dict[str, Any]) -> str:
         "wrk": about["wrk"] or "not there",
         "packages": ", ".join(packages),
         "not installed": ", ".join(missing),
-        "rounds": str(about["rounds"]),
     }
     return "\n".join(f"- {name}: {text}" for name, text in lines.items() if text)

@@ -52,11 +52,25 @@ def tables(about: dict[str, Any], results: Mapping[str, Result]) -> dict[str, st
     """Everything that a page may show, by the name of its place."""
     measured = [each for each in SCENARIOS if each.name in results]
     return {
-        "machine": machine.described(about),
+        "machine": f"{machine.described(about)}\n- rounds: {rounds(results)}",
         **{each.name: each.table(results[each.name]) for each in measured},
         "gates": gates.table(results),
         "headlines": headlines(results),
     }
+
+
+def rounds(results: Mapping[str, Result]) -> str:
+    """How many each contestant had: the same everywhere, or from the fewest to the most."""
+    counts = [
+        len(row["seconds"])
+        for result in results.values()
+        for row in result.rows.values()
+        if "seconds" in row
+    ]
+    if not counts:
+        return "none"
+    fewest, most = min(counts), max(counts)
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
 def headlines(results: Mapping[str, Result]) -> str:

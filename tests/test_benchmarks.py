@@ -198,6 +198,13 @@ def test_results_come_back_from_the_file_as_they_were(tmp_path):
     assert report.read(path) == (about, results)
 
 
+def test_the_rounds_told_are_those_of_the_results():
+    fewer = Result(rows={"a": {"seconds": [1.0] * 5}, "b": {"bytes": 1}})
+    assert report.rounds({"race": RACE}) == "2"
+    assert report.rounds({"race": RACE, "fewer": fewer}) == "2 to 5"
+    assert report.rounds({}) == "none"
+
+
 def test_only_the_places_of_a_page_are_filled():
     page = "a\n<!-- table: x -->\nold\nlines\n<!-- end -->\nb\n<!-- table: y -->\n<!-- end -->\n"
     once = report.filled(page, {"x": "X", "y": "Y"})
