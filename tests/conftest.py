@@ -1,12 +1,10 @@
 import os
 
 import pytest
-import redis
 
 from redis_atomic.client.connections import close_clients
-from redis_atomic.cluster import CacheCluster
-from redis_atomic.testing.topology import EmbeddedCluster
 from tests import settings as test_settings
+from tests.servers import plain_client
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -54,9 +52,7 @@ def pytest_unconfigure(config):
 @pytest.fixture
 def server_client():
     """A plain client of the test server, to look at what really happened."""
-    on_cluster = isinstance(test_settings.SERVER, EmbeddedCluster)
-    of_server = CacheCluster if on_cluster else redis.Redis
-    with of_server.from_url(test_settings.REDIS_URL) as client:
+    with plain_client() as client:
         yield client
 
 
