@@ -35,3 +35,9 @@ def commands_sent():
         for name, stat in each.items():
             calls[name.removeprefix("cmdstat_").partition("|")[0]] += stat["calls"]
     return Counter({name: count for name, count in calls.items() if name not in TALK})
+
+
+def cache_at(url):
+    """A cache of one server, whatever the tests run on."""
+    backend = "django_redis.cache.RedisCache"
+    return {"BACKEND": backend, "LOCATION": url, "KEY_PREFIX": "tests"}

@@ -18,6 +18,7 @@ from redis_atomic.locks.keys import Keys
 from redis_atomic.locks.protocol import BUSY, GRANT, HELD, Terms, Ticket
 from redis_atomic.locks.tokens import new_token, owner_of
 from redis_atomic.scripting.builtin import builtin
+from tests.servers import PRIMARIES
 
 TTL = 60.0
 _numbers = itertools.count()
@@ -387,8 +388,8 @@ def test_a_value_that_is_not_ours_counts_as_held(server_client):
 @pytest.fixture
 def full_server(server_client):
     """Without memory for anything that grows."""
-    yield lambda: server_client.config_set("maxmemory", 1)
-    server_client.config_set("maxmemory", 0)
+    yield lambda: server_client.config_set("maxmemory", 1, **PRIMARIES)
+    server_client.config_set("maxmemory", 0, **PRIMARIES)
 
 
 def test_without_memory_what_is_held_goes_on_and_what_is_new_is_refused(server_client, full_server):
@@ -428,15 +429,15 @@ def restricted(server_client, settings):
     """A user who may touch the keys that are declared, and no others."""
 
     def restrict(*patterns):
-        keys = [f"~{pattern}" for pattern in patterns]
-        server_client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+@all"])
-        server_client.execute_command("ACL", "SETUSER", "narrow", "resetkeys", *keys)
+        rules = ["on", "nopass", "+@all", *(f"~{pattern}" for pattern in patterns)]
+        server_client.execute_command("ACL SETUSER", "narrow", *rules, **PRIMARIES)
         cache = settings.CACHES["default"]
-        options = {"CONNECTION_POOL_KWARGS": {"username": "narrow", "password": "x"}}
-        settings.CACHES = settings.CACHES | {"default": cache | {"OPTIONS": options}}
+        user = {"CONNECTION_POOL_KWARGS": {"username": "narrow", "password": "x"}}
+        cache = cache | {"OPTIONS": cache["OPTIONS"] | user}
+        settings.CACHES = settings.CACHES | {"default": cache}
 
     yield restrict
-    server_client.acl_deluser("narrow")
+    server_client.execute_command("ACL DELUSER", "narrow", **PRIMARIES)
 
 
 def test_an_acl_of_the_declared_keys_loses_the_wake_up_and_nothing_else(server_client, restricted):

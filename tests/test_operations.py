@@ -32,7 +32,7 @@ from redis_atomic.exceptions import (
 from redis_atomic.scripting.companion import companion_key
 from redis_atomic.testing import embedded_server, lost_reply_proxy
 from redis_atomic.testing.values import SortedSet, comparable, plant, read
-from tests.servers import commands_sent, forget_commands, plain_client
+from tests.servers import cache_at, commands_sent, forget_commands, plain_client
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
@@ -590,7 +590,7 @@ def test_a_request_id_that_comes_with_other_arguments_is_refused(other, server_c
 
 def test_a_transfer_whose_reply_was_lost_is_asked_again_and_moved_once(settings):
     with embedded_server(tcp=True) as server, lost_reply_proxy(server.tcp_url) as proxy:
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": proxy.url}}
+        settings.CACHES = {"default": cache_at(proxy.url)}
         op.increment(A, 10)
         op.transfer(A, B, 1)  # loads the script
         for lose in (proxy.lose_replies, proxy.lose_requests):

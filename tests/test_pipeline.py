@@ -6,11 +6,13 @@ import pytest
 
 from redis_atomic import Call
 from redis_atomic.client.connections import Client, client_for
+from redis_atomic.client.execution import run
 from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.exceptions import IndeterminateResult, NotExecuted, ScriptError, WrongType
 from redis_atomic.operations import increment
 from redis_atomic.scripting.script import Script
-from redis_atomic.testing import lost_reply_proxy
+from redis_atomic.testing import embedded_server, lost_reply_proxy
+from tests.servers import cache_at
 
 INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")
 FAIL = Script("fail", b"return redis.error_reply('SOLD_OUT none left')")
@@ -23,8 +25,8 @@ def pipeline(request):
 
 def test_results_come_in_order_and_are_parsed(pipeline):
     with pipeline as p:
-        results = [p.add(Call(INCR, ("n",), parse=float)) for _ in range(3)]
-        text = p.add(Call("SET", ("t",), ("x",)))
+        results = [p.add(Call(INCR, ("{t}n",), parse=float)) for _ in range(3)]
+        text = p.add(Call("SET", ("{t}text",), ("x",)))
     assert [result.value for result in results] == [1.0, 2.0, 3.0]
     assert text.value == b"OK"
 
@@ -43,17 +45,17 @@ def test_a_pipeline_straight_after_script_flush_finds_its_scripts(pipeline, serv
 
 
 def test_an_error_belongs_to_its_call_and_the_neighbours_go_on(pipeline, server_client):
-    server_client.lpush("tests:1:list", "x")
+    server_client.lpush("tests:1:{t}list", "x")
     with pipeline as p:
-        before = p.add(Call(INCR, ("n",)))
+        before = p.add(Call(INCR, ("{t}n",)))
         failed = p.add(Call(FAIL))
-        wrong = p.add(Call("INCRBY", ("list",), (1,)))
-        after = p.add(Call(INCR, ("n",)))
+        wrong = p.add(Call("INCRBY", ("{t}list",), (1,)))
+        after = p.add(Call(INCR, ("{t}n",)))
     assert (before.value, after.value) == (1, 2)
     with pytest.raises(ScriptError) as excinfo:
         failed.value  # noqa: B018
     assert excinfo.value.code == "SOLD_OUT"
-    with pytest.raises(WrongType, match="tests:1:list"):
+    with pytest.raises(WrongType, match=r"tests:1:\{t\}list"):
         wrong.value  # noqa: B018
 
 
@@ -94,18 +96,24 @@ def test_a_command_refused_while_queueing_executes_none(server_client):
     assert not server_client.exists("tests:1:n")
 
 
-def test_a_lost_reply_makes_every_result_indeterminate(pipeline, settings, server_client):
-    with lost_reply_proxy(settings.CACHES["default"]["LOCATION"]) as proxy:
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": proxy.url}}
+@pytest.fixture
+def proxy(pipeline, settings):
+    """A proxy in front of a server that is alone, through which the pipeline goes."""
+    with embedded_server() as server, lost_reply_proxy(server.url) as proxy:
+        settings.CACHES = {"default": cache_at(proxy.url)}
         pipeline._client = Client("default")
-        proxy.lose_replies(containing=b"EVAL")
-        results = [pipeline.add(Call(INCR, ("n",))) for _ in range(2)]
-        with pytest.raises(IndeterminateResult):
-            pipeline.execute()
+        yield proxy
+
+
+def test_a_lost_reply_makes_every_result_indeterminate(pipeline, proxy):
+    proxy.lose_replies(containing=b"EVAL")
+    results = [pipeline.add(Call(INCR, ("n",))) for _ in range(2)]
+    with pytest.raises(IndeterminateResult):
+        pipeline.execute()
     for result in results:
         with pytest.raises(IndeterminateResult):
             result.value  # noqa: B018
-    assert server_client.get("tests:1:n") == b"2"
+    assert run(Client("default"), Call("GET", ("n",))) == b"2"
 
 
 def test_what_is_no_call_is_refused_with_what_to_type(pipeline):
@@ -131,13 +139,10 @@ def test_a_parser_that_fails_spoils_its_own_result_alone(pipeline):
         bad.value  # noqa: B018
 
 
-async def test_a_cancelled_pipeline_does_not_say_that_nothing_was_executed(pipeline, settings):
-    with lost_reply_proxy(settings.CACHES["default"]["LOCATION"]) as proxy:
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": proxy.url}}
-        pipeline._client = Client("default")
-        proxy.delay = 0.3
-        result = pipeline.add(Call(INCR, ("n",)))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(pipeline.aexecute(), 0.1)
+async def test_a_cancelled_pipeline_does_not_say_that_nothing_was_executed(pipeline, proxy):
+    proxy.delay = 0.3
+    result = pipeline.add(Call(INCR, ("n",)))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(pipeline.aexecute(), 0.1)
     with pytest.raises(IndeterminateResult, match="interrupted"):
         result.value  # noqa: B018

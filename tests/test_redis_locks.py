@@ -102,7 +102,10 @@ def test_other_keys_and_other_projects_locks_are_left_out(server_client):
 
 
 def test_many_other_keys_are_no_hindrance(server_client):
-    server_client.mset({f"tests:1:{number}": "x" for number in range(5000)})
+    with server_client.pipeline(transaction=False) as pipeline:
+        for number in range(5000):
+            pipeline.set(f"tests:1:{number}", "x")
+        pipeline.execute()
     with redis_lock("a"):
         assert [state["name"] for state in as_json()] == ["a"]
 
