@@ -11,6 +11,7 @@ from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
 from redis_atomic.ratelimit.limiter import decide
 from redis_atomic.ratelimit.rate import Rate
+from tests.servers import commands_sent, forget_commands
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +20,13 @@ def _no_old_refusals():
 
 
 @pytest.fixture
-def asked(server_client):
+def asked():
     """How often Redis was asked since the last time."""
-    server_client.config_resetstat()
+    forget_commands()
 
     def count():
-        calls = server_client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
-        server_client.config_resetstat()
+        calls = commands_sent()["evalsha"]
+        forget_commands()
         return calls
 
     return count

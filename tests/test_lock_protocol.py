@@ -175,7 +175,7 @@ def delete(key):
 
 
 TestLockMachine = LockMachine.TestCase
-TestLockMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLockMachine.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_a_lock_is_one_readable_key_and_a_fence_that_outlives_it(server_client):

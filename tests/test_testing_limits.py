@@ -1,5 +1,6 @@
 """The helpers for tests of rate limits."""
 
+import json
 import os
 import subprocess
 import sys
@@ -192,13 +193,14 @@ def test_keys_that_are_not_ours_stay(server_client):
 
 
 WORKER = """
+    import json
     import sys
     import django
     from django.conf import settings
 
     settings.configure(
         SECRET_KEY="only for tests",
-        CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": sys.argv[1]}},
+        CACHES=json.loads(sys.argv[1]),
         REDIS_ATOMIC={"RATE_LIMITS": {"login": {"RATE": "2/m"}}, "RATE_LIMIT_TIMEOUT": 20},
     )
     django.setup()
@@ -221,7 +223,7 @@ def workers():
     environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(WORKER), test_settings.REDIS_URL],
+            [sys.executable, "-c", textwrap.dedent(WORKER), json.dumps(test_settings.CACHES)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
