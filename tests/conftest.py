@@ -7,7 +7,6 @@ from redis_atomic.client.connections import close_clients
 from tests import settings as test_settings
 from tests.servers import plain_client
 
-
 # On a machine that has other work, an example is slow for no fault of its own.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

@@ -37,7 +37,11 @@ def commands_sent():
     return Counter({name: count for name, count in calls.items() if name not in TALK})
 
 
-def cache_at(url):
-    """A cache of one server, whatever the tests run on."""
-    backend = "django_redis.cache.RedisCache"
-    return {"BACKEND": backend, "LOCATION": url, "KEY_PREFIX": "tests"}
+def cache_at(location, **options):
+    """A cache there, whatever the tests run on."""
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": location,
+        "KEY_PREFIX": "tests",
+        "OPTIONS": options,
+    }

@@ -1,91 +1,58 @@
 """
-Nodes die and slots move under the traffic of eight processes.
+Nodes die and slots move under the traffic of eight processes: calls, limits and locks.
 
 What is promised: no request is executed twice; what was told "not executed" was not;
 what was told "done" is there, unless the primary died before its replica had heard of
-it (replication is asynchronous: here within a second of the death, on the dead
-primary's slots alone); all goes on without a restart; and no server has to be told its
-scripts again, as they were preloaded on the replicas, too.
+it (replication is asynchronous); a limit admits no more besides than just that; two
+leases are never both kept at once, and what was lost is told; all goes on without a
+restart; and no server has to be told its scripts again, as they were preloaded on the
+replicas, too.
+
+So that there is something to lose, the replica hears nothing for the last moments of
+its primary. What it holds then is what it has when it is promoted.
 """
 
-import json
-import subprocess
-import sys
 import time
-from collections import Counter
-from pathlib import Path
+from itertools import count
 from typing import NamedTuple
 
 import pytest
 import redis
 from redis.crc import key_slot
 
+from redis_atomic import redis_lock
 from redis_atomic.client.connections import Client, close_clients
 from redis_atomic.client.preload import preload
+from redis_atomic.exceptions import LockLost
+from redis_atomic.scripting.builtin import builtins
 from redis_atomic.scripting.script import Script
+from redis_atomic.testing import embedded_server
 from redis_atomic.testing.topology import ask, embedded_cluster, embedded_sentinels, wait_until
+from tests.servers import cache_at
 from tests.test_cluster import FACTORY, Moving
 from tests.test_sentinel import OPTIONS
-from tests.traffic import SOURCE, TAGS, keys_of
+from tests.test_topology_locks import slot_of_lock
+from tests.traffic import LOCKS, SECRET_KEY, SOURCE, TAGS, USERS
+from tests.traffic_checks import (
+    LIMIT,
+    Traffic,
+    admitted,
+    check_counts,
+    check_limits,
+    check_locks,
+    cut_off,
+    keys_of_limits,
+    outcomes,
+    units_held,
+)
 
 pytestmark = pytest.mark.stress
 
-#: Seconds: a reply acknowledged so long before a primary's death was replicated.
+#: Seconds: what was told so long before the replica was cut off had reached it.
 REPLICATED = 1.0
 
-
-class Line(NamedTuple):
-    time: float
-    tag: str
-    request: str
-    outcome: str
-
-
-class Traffic:
-    """Eight processes, half of them on asyncio with three tasks each."""
-
-    def __init__(self, caches, folder):
-        self._stop = folder / "stop"
-        self._outputs = [(folder / f"{n}.txt").open("w+") for n in range(8)]
-        words = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "traffic.py")]
-        self._processes = [
-            subprocess.Popen(
-                [*words, json.dumps(caches), str(self._stop), f"p{n}", ("sync", "asyncio")[n % 2]],
-                stdout=output,
-                cwd=Path(__file__).parent.parent,
-                env={"PYTHONPATH": "."},
-            )
-            for n, output in enumerate(self._outputs)
-        ]
-
-    def lines(self):
-        lines = []
-        for output in self._outputs:
-            text = Path(output.name).read_text()
-            for line in text[: text.rfind("\n") + 1].splitlines():
-                at, *rest = line.split("\t")
-                lines.append(Line(float(at), *rest))
-        return lines
-
-    def wait_for(self, done, since=0.0):
-        """Until each process was told ``done`` so many times after a moment."""
-
-        def enough():
-            each = Counter(
-                line.request.split("-")[0].split(".")[0]
-                for line in self.lines()
-                if line.outcome == "done" and line.time > since
-            )
-            return len(each) == 8 and min(each.values()) >= done
-
-        wait_until(enough, 60)
-
-    def stop(self):
-        self._stop.touch()
-        assert [process.wait(30) for process in self._processes] == [0] * 8
-        for output in self._outputs:
-            output.close()
-        return self.lines()
+#: Seconds after a primary's death in which nothing else can have answered in its place.
+SILENT = 0.9
 
 
 @pytest.fixture
@@ -98,124 +65,147 @@ def traffic(tmp_path):
 
     yield start
     for each in started:
-        for process in each._processes:
-            process.kill()
-            process.wait()
+        each.kill()
 
 
-def cache_at(location, **options):
-    backend = "django_redis.cache.RedisCache"
+def use(settings, location, servers, **options):
+    """The caches of traffic on these servers, which know all scripts."""
     # Time enough for a failover within each call.
-    options["SOCKET_TIMEOUT"] = 10
-    return {"default": {"BACKEND": backend, "LOCATION": location, "OPTIONS": options}}
-
-
-def load_everywhere(settings, caches, servers):
-    settings.CACHES = caches
-    reports = preload(Client("default"), [Script("traffic", SOURCE)])
+    settings.CACHES = {"default": cache_at(location, **options, SOCKET_TIMEOUT=10)}
+    settings.SECRET_KEY = SECRET_KEY
+    reports = preload(Client("default"), [Script("traffic", SOURCE), *builtins()])
     assert len(reports) == len(servers)
     # Redis 6.2 replicates scripts itself.
-    assert {each.outcomes[0].state for each in reports} <= {"loaded", "present"}
+    assert {each.state for one in reports for each in one.outcomes} <= {"loaded", "present"}
     close_clients()
     for server in servers:
         ask(server, "CONFIG RESETSTAT")  # preloading asks for a script that nobody has
-
-
-def check(lines, read, may_be_lost=lambda line: False):
-    """Hold what was told against what is there; returns the requests that were lost."""
-    errors = [line for line in lines if line.outcome.startswith("error")]
-    assert errors == []
-    lost = []
-    for tag in TAGS:
-        ids, count, twice = read(tag)
-        told = [line for line in lines if line.tag == tag]
-        assert twice is None, f"{tag}: executed twice"
-        assert int(count or 0) == len(ids), f"{tag}: the count and its ids differ"
-        not_executed = {line.request.encode() for line in told if line.outcome == "not executed"}
-        assert not not_executed & ids
-        missing = [
-            line for line in told if line.outcome == "done" and line.request.encode() not in ids
-        ]
-        assert [line for line in missing if not may_be_lost(line)] == []
-        lost += missing
-    return lost
-
-
-def reader(client):
-    def read(tag):
-        ids, count, twice = (f":1:{key}" for key in keys_of(tag))
-        return client.smembers(ids), client.get(count), client.get(twice)
-
-    return read
+    return settings.CACHES
 
 
 def noscripts(server):
     return ask(server, "INFO", "errorstats").get("errorstat_NOSCRIPT", {"count": 0})["count"]
 
 
+class Death(NamedTuple):
+    """Of a primary: when its replica was cut off and what it held then, when it died."""
+
+    cut: float
+    died: float
+    dumps: dict
+
+    def may_have_lost(self, line):
+        return self.cut - REPLICATED < line.time < self.died + SILENT
+
+
+def kill(primary, replica, locks):
+    """
+    End a primary whose replica has not heard its last words.
+
+    Of two leases, the one that the replica has heard of is kept, the other told lost.
+    """
+    heard, unheard = locks
+    kept = redis_lock(heard, ttl=20).acquire()
+    wait_until(lambda: f"tests:lock:{{{heard}}}".encode() in ask(replica, "KEYS", "*"))
+    cut = time.time()
+    cut_off(replica)
+    dumps = keys_of_limits(replica)
+    ghost = redis_lock(unheard, ttl=6).acquire()
+    time.sleep(0.5)  # in which much is told that will be lost
+    died = time.time()
+    primary.kill()
+    wait_until(lambda: ask(replica, "ROLE")[0] == b"master")
+    assert ghost.lost.wait(20)
+    with pytest.raises(LockLost):
+        ghost.release()
+    with redis_lock(unheard, wait=10) as lease:
+        assert lease.fence > ghost.fence
+    kept.check()
+    kept.release()
+    return Death(cut, died, dumps)
+
+
+def unreplicated_units(death, lines, settings):
+    """By user: what a primary had admitted when it died, and its replica had not heard of."""
+    with embedded_server() as server, redis.Redis.from_url(server.url) as client:
+        settings.CACHES = {"default": cache_at(server.url)}
+        held = units_held(death.dumps, client)
+    before = death.died + SILENT
+    return {user: max(admitted(lines, user, before) - units, 0) for user, units in held.items()}
+
+
+def check(lines, client, death, settings):
+    unreplicated = unreplicated_units(death, lines, settings)
+    lost_calls = check_counts(lines, client, death.may_have_lost)
+    lost_leases = check_locks(lines)
+    check_limits(lines, unreplicated)
+    assert lost_calls
+    assert sum(unreplicated.values()) > 0, "this test shows nothing"
+    over = sum(max(admitted(lines, user) - LIMIT, 0) for user in USERS)
+    print(f"\nlost: {len(lost_calls)} calls, {len(lost_leases)} leases, and")
+    print(f"{sum(unreplicated.values())} admissions, so {over} were above the limits")
+    healed = [line for line in lines if line.time > death.died + 15]
+    assert set(outcomes(healed, "count")) <= {"done"}
+    assert set(outcomes(healed, "hit")) <= {"admitted", "refused"}
+
+
 def test_a_dead_primary_of_a_cluster(settings, traffic):
     with embedded_cluster() as cluster:
-        caches = cache_at(cluster.urls, CONNECTION_FACTORY=FACTORY)
-        load_everywhere(settings, caches, cluster.servers)
+        caches = use(settings, cluster.urls, cluster.servers, CONNECTION_FACTORY=FACTORY)
         running = traffic(caches)
-        running.wait_for(30)
+        running.wait_for(10)
         primary = cluster.primary_of(0)
         (replica,) = cluster.replicas_of(primary)
-        died = time.time()
-        primary.kill()
-        wait_until(lambda: ask(replica, "ROLE")[0] == b"master")
-        running.wait_for(30, since=time.time())
+        names = (f"held {n}" for n in count())
+        here = (name for name in names if cluster.primary_of(slot_of_lock(name)) is primary)
+        death = kill(primary, replica, (next(here), next(here)))
+        running.wait_until_all_is_well(since=time.time())
         lines = running.stop()
-
-        def may_be_lost(line):
-            recent = died - REPLICATED < line.time < died + 0.1
-            return recent and cluster.primary_of(key_slot(line.tag.encode())) is replica
-
         with redis.RedisCluster.from_url(cluster.urls[1]) as client:
-            lost = check(lines, reader(client), may_be_lost)
-        outcomes = Counter(line.outcome for line in lines)
-        print(f"\n{dict(outcomes)}, lost by replication: {len(lost)}")
+            check(lines, client, death, settings)
         assert noscripts(replica) == 0
-        healed = [line for line in lines if line.time > died + 15]
-        assert {line.outcome for line in healed} <= {"done"}
 
 
 def test_slots_that_move_key_by_key(settings, traffic):
     with embedded_cluster(replicas=0) as cluster:
-        caches = cache_at(cluster.urls, CONNECTION_FACTORY=FACTORY)
-        load_everywhere(settings, caches, cluster.servers)
+        caches = use(settings, cluster.urls, cluster.servers, CONNECTION_FACTORY=FACTORY)
         running = traffic(caches)
-        running.wait_for(30)
-        for tag in TAGS[:8]:
-            moving = Moving(cluster, key_slot(tag.encode()))
+        running.wait_for(10)
+        for slot in slots_of_each_kind(cluster):
+            moving = Moving(cluster, slot)
             moving.begin()
-            for key in keys_of(tag):
-                moving.move(f":1:{key}")
+            for key in ask(moving.source, "CLUSTER GETKEYSINSLOT", slot, 10):
+                moving.move(key)
                 time.sleep(0.05)  # meanwhile a call's keys are on both sides
             moving.move_all()
-        running.wait_for(30, since=time.time())
+        running.wait_until_all_is_well(since=time.time())
         lines = running.stop()
         with redis.RedisCluster.from_url(cluster.urls[1]) as client:
-            assert check(lines, reader(client)) == []
-        assert {line.outcome for line in lines} == {"done"}
+            assert check_counts(lines, client) == []
+        check_limits(lines, {})
+        assert check_locks(lines) == []
+        assert set(outcomes(lines, "count")) == {"done"}
         assert [noscripts(server) for server in cluster.servers] == [0] * 3
+
+
+def slots_of_each_kind(cluster):
+    """Of four tags of counted calls, four users and four locks."""
+    keys = [key for server in cluster.servers for key in keys_of_limits(server)]
+    limits = sorted({key_slot(key) for key in keys})[:4]
+    counts = [key_slot(tag.encode()) for tag in TAGS[:4]]
+    return [*counts, *limits, *map(slot_of_lock, LOCKS[:4])]
 
 
 def test_a_failover_by_sentinels(settings, traffic):
     with embedded_sentinels() as sentinels:
-        caches = cache_at(sentinels.url, **OPTIONS, SENTINELS=sentinels.addresses)
-        load_everywhere(settings, caches, sentinels.servers)
+        options = {**OPTIONS, "SENTINELS": sentinels.addresses}
+        caches = use(settings, sentinels.url, sentinels.servers, **options)
         running = traffic(caches)
-        running.wait_for(30)
+        running.wait_for(10)
         old, new = sentinels.servers
-        died = time.time()
-        old.kill()
-        running.wait_for(30, since=died + 0.5)
+        death = kill(old, new, ("held 0", "held 1"))
+        running.wait_until_all_is_well(since=time.time())
         lines = running.stop()
         with redis.Redis.from_url(new.url) as client:
-            lost = check(
-                lines, reader(client), lambda line: died - REPLICATED < line.time < died + 0.1
-            )
-        outcomes = Counter(line.outcome for line in lines)
-        print(f"\n{dict(outcomes)}, lost by replication: {len(lost)}")
+            check(lines, client, death, settings)
         assert noscripts(new) == 0

@@ -1,14 +1,16 @@
 """
-One process of traffic: calls with request ids, and what it was told of each.
+One process of traffic: counted calls, limits and locks, and what it was told of each.
 
     python tests/traffic.py CACHES-as-JSON STOP-FILE NAME sync|asyncio
 
-Each call adds its id to a set and counts; an id that is there already counts as twice.
-Lines on stdout: time, tag, id, outcome ("done", "not executed", "unknown", or an error).
+A counted call adds its id to a set and counts; an id that is there already counts as
+twice. A hit is of one of a few users. A lock is held for some milliseconds.
+Lines on stdout: time, kind, name, what it was, outcome. A lock's is fence, start and end.
 """
 
 import asyncio
 import json
+import random
 import sys
 import time
 from pathlib import Path
@@ -16,6 +18,11 @@ from pathlib import Path
 from django.conf import settings
 
 TAGS = [f"t{n}" for n in range(24)]  # hash tags on all primaries
+USERS = [f"user:{n}" for n in range(12)]  # and so are these
+LOCKS = [f"lock {n}" for n in range(24)]
+LIMITS = ("40/h", "1000/d")
+LOCK = {"ttl": 3, "wait": 0.2}
+SECRET_KEY = "only for tests"  # the identities in limits' keys are hashed with it
 SOURCE = b"""
 if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then redis.call('INCR', KEYS[3]) end
 return redis.call('INCR', KEYS[2])
@@ -28,18 +35,41 @@ def keys_of(tag):
 
 def main():
     caches, stop, name, mode = sys.argv[1:]
-    settings.configure(CACHES=json.loads(caches), SECRET_KEY="x")
+    settings.configure(CACHES=json.loads(caches), SECRET_KEY=SECRET_KEY)
     if mode == "asyncio":
         asyncio.run(awork(Path(stop), name))
     else:
-        sync(Path(stop), name)
+        work(Path(stop), name)
 
 
-def requests(stop, name):
+def rounds(stop, name):
+    """A tag, a request's id, a user and a lock for each round."""
     number = 0
     while not stop.exists():
         number += 1
-        yield TAGS[number % len(TAGS)], f"{name}-{number}"
+        tag, user = TAGS[number % len(TAGS)], USERS[number % len(USERS)]
+        yield tag, f"{name}-{number}", user, random.choice(LOCKS)
+
+
+def work(stop, name):
+    for tag, request_id, user, lock in rounds(stop, name):
+        count(tag, request_id)
+        hit(user)
+        hold(lock)
+
+
+async def awork(stop, name):
+    await asyncio.gather(*(atask(stop, f"{name}.{n}") for n in range(3)))
+
+
+async def atask(stop, name):
+    for tag, request_id, user, lock in rounds(stop, name):
+        await acount(tag, request_id)
+        await ahit(user)
+        await ahold(lock)
+
+
+# Counted calls
 
 
 def call_of(tag, request_id):
@@ -49,46 +79,113 @@ def call_of(tag, request_id):
     return Call(Script("traffic", SOURCE), keys_of(tag), (request_id,))
 
 
-def sync(stop, name):
+def count(tag, request_id):
     from redis_atomic.client.connections import client_for
     from redis_atomic.client.execution import run
 
-    client = client_for("default")
-    for tag, request_id in requests(stop, name):
-        try:
-            run(client, call_of(tag, request_id))
-        except Exception as error:  # noqa: BLE001
-            tell(tag, request_id, error)
-        else:
-            tell(tag, request_id, None)
-        time.sleep(0.001)
+    try:
+        run(client_for("default"), call_of(tag, request_id))
+    except Exception as error:  # noqa: BLE001
+        tell("count", tag, request_id, outcome_of(error))
+    else:
+        tell("count", tag, request_id, "done")
 
 
-async def awork(stop, name):
-    await asyncio.gather(*(one(stop, f"{name}.{n}") for n in range(3)))
-
-
-async def one(stop, name):
+async def acount(tag, request_id):
     from redis_atomic.client.connections import client_for
     from redis_atomic.client.execution import arun
 
-    client = client_for("default")
-    for tag, request_id in requests(stop, name):
-        try:
-            await arun(client, call_of(tag, request_id))
-        except Exception as error:  # noqa: BLE001
-            tell(tag, request_id, error)
-        else:
-            tell(tag, request_id, None)
-        await asyncio.sleep(0.003)
+    try:
+        await arun(client_for("default"), call_of(tag, request_id))
+    except Exception as error:  # noqa: BLE001
+        tell("count", tag, request_id, outcome_of(error))
+    else:
+        tell("count", tag, request_id, "done")
 
 
-def tell(tag, request_id, error):
-    from redis_atomic.exceptions import IndeterminateResult, NotExecuted
+# Limits
 
-    outcomes = {NotExecuted: "not executed", IndeterminateResult: "unknown", type(None): "done"}
-    outcome = outcomes.get(type(error), f"error {error!r}")
-    print(time.time(), tag, request_id, outcome, sep="\t", flush=True)
+
+def limiter():
+    from redis_atomic import RateLimiter
+
+    return RateLimiter(*LIMITS, name="traffic")
+
+
+def hit(user):
+    tell_decision(user, limiter().hit(user))
+
+
+async def ahit(user):
+    tell_decision(user, await limiter().ahit(user))
+
+
+def tell_decision(user, decision):
+    words = ["degraded"] * decision.degraded + ["admitted" if decision else "refused"]
+    tell("hit", user, "", " ".join(words))
+
+
+# Locks
+
+
+def hold(name):
+    from redis_atomic import redis_lock
+
+    section = []
+    try:
+        with redis_lock(name, **LOCK) as lease:
+            section += [lease.fence, time.monotonic()]
+            time.sleep(0.005)
+            section += [time.monotonic()]
+    except Exception as error:  # noqa: BLE001
+        tell("hold", name, words(section), outcome_of(error))
+    else:
+        tell("hold", name, words(section), "done")
+
+
+async def ahold(name):
+    from redis_atomic import redis_lock
+
+    section = []
+    try:
+        async with redis_lock(name, **LOCK) as lease:
+            section += [lease.fence, time.monotonic()]
+            await asyncio.sleep(0.005)
+            section += [time.monotonic()]
+    except Exception as error:  # noqa: BLE001
+        tell("hold", name, words(section), outcome_of(error))
+    else:
+        tell("hold", name, words(section), "done")
+
+
+def words(section):
+    return " ".join(map(str, section))
+
+
+# What it was told
+
+
+def outcome_of(error):
+    from redis_atomic.exceptions import (
+        IndeterminateResult,
+        LockBusy,
+        LockLost,
+        LockUnavailable,
+        NotExecuted,
+    )
+
+    outcomes = {
+        NotExecuted: "not executed",
+        IndeterminateResult: "unknown",
+        LockBusy: "busy",
+        LockLost: "lost",
+        LockUnavailable: "unavailable",
+    }
+    return outcomes.get(type(error), f"error {error!r}")
+
+
+def tell(kind, name, what, outcome):
+    print(time.time(), kind, name, what, outcome, sep="\t", flush=True)
 
 
 if __name__ == "__main__":
