@@ -1,4 +1,4 @@
-"""rediss://: one server and a cluster, sync and asyncio, with a certificate that is checked."""
+"""TLS: one server, a cluster, Sentinels; sync and asyncio; certificates are checked."""
 
 import asyncio
 import os
@@ -13,7 +13,8 @@ from redis_atomic.client.execution import arun, run
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import EmbeddedServer
-from redis_atomic.testing.topology import embedded_cluster
+from redis_atomic.testing.topology import ask, embedded_cluster, embedded_sentinels, wait_until
+from tests.test_sentinel import OPTIONS
 
 INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")
 
@@ -98,4 +99,31 @@ def test_a_cluster(settings, certificates, cluster, execute, where):
         client = use(settings, cluster.urls, **factory, **trust)
     key = f"{where} {execute}"
     assert [execute(client, Call(INCR, (f"{key} {n}",))) for n in range(9)] == [1] * 9
+    close_clients()
+
+
+@pytest.fixture
+def sentinels(certificates, binary):
+    with embedded_sentinels(binary=binary, tls=certificates) as sentinels:
+        yield sentinels
+
+
+def test_sentinels_and_the_master_they_replace(settings, certificates, sentinels, execute):
+    trust = {"ssl": True, "ssl_ca_certs": str(certificates / "ca.crt")}
+    blind = {"ssl": True}
+
+    def use_them(pool, sentinel, timeout):
+        options = {"CONNECTION_POOL_KWARGS": pool, "SENTINEL_KWARGS": sentinel}
+        options |= {"SENTINELS": sentinels.addresses, "SOCKET_TIMEOUT": timeout}
+        return use(settings, sentinels.url, **OPTIONS, **options)
+
+    client = use_them(trust, trust, timeout=15)
+    assert execute(client, Call(INCR, ("n",))) == 1
+    wait_until(lambda: ask(sentinels.servers[1], "DBSIZE") == 1)
+    sentinels.master.kill()
+    assert [execute(client, Call(INCR, ("n",))) for _ in range(2)] == [2, 3]
+    with pytest.raises(NotExecuted, match=r"(?i)certificate verify failed"):
+        execute(use_them(blind, trust, timeout=0.2), Call(INCR, ("n",)))
+    with pytest.raises(NotExecuted, match="No master found for 'atomic'"):
+        execute(use_them(trust, blind, timeout=0.2), Call(INCR, ("n",)))
     close_clients()

@@ -80,11 +80,9 @@ class Traffic:
 
         def well():
             after = [line for line in self.lines() if line.time > since]
-            refused = {
-                line.name for line in after if (line.kind, line.outcome) == ("hit", "refused")
-            }
-            held = {line.name for line in after if (line.kind, line.outcome) == ("hold", "done")}
-            return refused == set(USERS) and held == set(LOCKS)
+            told = {(line.kind, line.outcome, line.name) for line in after}
+            wanted = {("hit", "refused", user) for user in USERS}
+            return told >= wanted | {("hold", "done", lock) for lock in LOCKS}
 
         self.wait_for(30, since)
         wait_until(well, 60)

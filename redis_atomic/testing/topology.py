@@ -141,7 +141,8 @@ class EmbeddedSentinels:
 
     ``service`` is the master's name among the Sentinels; ``sentinels`` in
     ``addresses`` are what the SENTINELS option of django-redis takes;
-    ``down_after`` (seconds) is how long a master must be silent to be replaced.
+    ``down_after`` (seconds) is how long a master must be silent to be replaced;
+    ``tls`` is for all, Sentinels too, as for EmbeddedServer.
     """
 
     service = "atomic"
@@ -153,14 +154,16 @@ class EmbeddedSentinels:
         sentinels: int = 3,
         binary: str | os.PathLike[str] | None = None,
         down_after: float = 1.0,
+        tls: str | os.PathLike[str] | None = None,
         **options: str,
     ) -> None:
         options = {"repl-diskless-sync-delay": "0"} | options
         self.servers = [
-            EmbeddedServer(binary=binary, tcp=True, **options) for _ in range(1 + replicas)
+            EmbeddedServer(binary=binary, tcp=True, tls=tls, **options) for _ in range(1 + replicas)
         ]
+        quorum = sentinels // 2 + 1
         self.sentinels = [
-            _Sentinel(self.servers[0], self.service, sentinels // 2 + 1, down_after, binary)
+            _Sentinel(self.servers[0], self.service, quorum, down_after, binary, tls)
             for _ in range(sentinels)
         ]
 
@@ -230,10 +233,11 @@ class _Sentinel(EmbeddedServer):
         quorum: int,
         down_after: float,
         binary: str | os.PathLike[str] | None,
+        tls: str | os.PathLike[str] | None,
     ) -> None:
-        super().__init__(binary=binary, tcp=True)
+        super().__init__(binary=binary, tcp=True, tls=tls)
         self._configuration = [
-            f"port {self.port}",
+            *(f"{name} {value}" for name, value in self._ports().items()),
             "bind 127.0.0.1",
             f"unixsocket {self.socket_path}",
             f"dir {self.folder}",
