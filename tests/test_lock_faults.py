@@ -548,6 +548,64 @@ def test_f13_a_lost_wake_up_costs_nothing_where_the_error_shows(proxy, look):
     assert left_behind(look) == []
 
 
+@pytest.fixture
+def half_open(server, use, settings):
+    """A proxy that falls silent; the alias "direct" goes past it."""
+    with lost_reply_proxy(server.tcp_url) as proxy:
+        caches = use(proxy.url, SOCKET_TIMEOUT=0.5)
+        direct = caches["default"] | {"LOCATION": server.tcp_url}
+        settings.CACHES = caches | {"direct": direct}
+        yield proxy
+
+
+def listeners(look):
+    return [client for client in look.client_list() if client["cmd"] == "blpop"]
+
+
+#: Seconds: the rest of a slice, and a time-out on each connection that no longer answers.
+NOTICED = SLICE + LAST_ANSWER + 2 * 0.5
+
+
+@pytest.mark.stress
+def test_f13_a_waiter_whose_connections_are_half_open_finds_out(half_open, look):
+    """Redis wakes a listener that is not there any more, and nobody tells either side."""
+    holder = redis_lock("a", cache="direct").acquire()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(redis_lock("a", wait=20).acquire)
+        until(lambda: listeners(look))
+        half_open.fall_silent()
+        began = time.monotonic()
+        holder.release()
+        lease = waiting.result(20)
+        assert elapsed(began) < NOTICED + GRANT + ROOM
+        lease.check()
+        lease.release()
+    assert left_behind(look) == []
+
+
+@pytest.mark.stress
+async def test_f13_on_asyncio(half_open, look):
+    holder = await redis_lock("a", cache="direct").aacquire()
+    waiting = asyncio.create_task(redis_lock("a", wait=20).aacquire())
+    while not listeners(look):
+        await asyncio.sleep(0.005)
+    half_open.fall_silent()
+    began = time.monotonic()
+    await holder.arelease()
+    lease = await asyncio.wait_for(waiting, 20)
+    assert elapsed(began) < NOTICED + GRANT + ROOM
+    await lease.arelease()
+    assert left_behind(look) == []
+
+
+@pytest.mark.stress
+def test_f13_a_holder_whose_connections_are_half_open_keeps_its_lease(half_open):
+    with redis_lock("a", ttl=3) as lease:
+        half_open.fall_silent()
+        assert not lease.lost.wait(3.5), "renewed over a connection that works"
+        lease.check()
+
+
 @pytest.mark.parametrize(
     "timeout",
     [

@@ -16,7 +16,8 @@ class LostReplyProxy:
     ``lose_replies(n, containing=b"EVALSHA")`` delivers the next ``n`` requests
     with these bytes in them, reads the server's reply, drops it and cuts the
     connection; ``lose_requests`` cuts before delivery. ``lost`` counts.
-    ``delay`` (seconds) holds every reply back.
+    ``delay`` (seconds) holds every reply back. ``fall_silent()`` leaves the
+    connections that are open half-open.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -25,7 +26,8 @@ class LostReplyProxy:
         self._lock = threading.Lock()
         self._plans: list[tuple[str, bytes]] = []
         self._sockets: set[socket.socket] = set()
-        self._closed = False
+        self._silent: set[socket.socket] = set()
+        self._closed = threading.Event()
         self.delay = 0.0
         self.lost = 0
 
@@ -57,7 +59,7 @@ class LostReplyProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 client, _ = self._listener.accept()
             except OSError:
@@ -71,12 +73,16 @@ class LostReplyProxy:
             threading.Thread(target=self._answer, args=(server, client, lose), daemon=True).start()
             with suppress(OSError):
                 while data := client.recv(1 << 20):
+                    if client in self._silent:
+                        continue
                     plan = self._plan_for(data)
                     if plan == "request":
                         break
                     if plan == "reply":
                         lose.set()
                     server.sendall(data)
+            if client in self._silent:
+                self._closed.wait()  # the server is not told
             with suppress(OSError):
                 if not lose.is_set():
                     server.shutdown(socket.SHUT_RDWR)
@@ -86,6 +92,8 @@ class LostReplyProxy:
         """Pass replies on; on the first one that is to be lost, cut instead."""
         with suppress(OSError):
             while data := server.recv(1 << 20):
+                if client in self._silent:
+                    continue
                 if lose.is_set():
                     break
                 if self.delay:
@@ -101,6 +109,14 @@ class LostReplyProxy:
             return server
         return socket.create_connection(self._target)
 
+    def fall_silent(self) -> None:
+        """
+        Let every connection that is open now carry nothing more, and end for neither side.
+
+        So it is when a peer vanishes, or a firewall forgets. New connections work.
+        """
+        self._silent |= self._sockets
+
     def cut(self) -> None:
         """Cut every connection that is open now."""
         for each in list(self._sockets):
@@ -108,7 +124,7 @@ class LostReplyProxy:
                 each.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        self._closed = True
+        self._closed.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
