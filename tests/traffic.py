@@ -1,7 +1,7 @@
 """
 One process of traffic: counted calls, limits and locks, and what it was told of each.
 
-    python tests/traffic.py CACHES-as-JSON STOP-FILE NAME sync|asyncio
+    python -m tests.traffic CACHES-as-JSON STOP-FILE NAME sync|asyncio
 
 A counted call adds its id to a set and counts; an id that is there already counts as
 twice. A hit is of one of a few users. A lock is held for some milliseconds.

@@ -42,13 +42,12 @@ class Traffic:
     def __init__(self, caches, folder):
         self._stop = folder / "stop"
         self._outputs = [(folder / f"{n}.txt").open("w+") for n in range(PROCESSES)]
-        words = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "traffic.py")]
+        words = [sys.executable, "-W", "ignore", "-m", "tests.traffic"]
         self._processes = [
             subprocess.Popen(
                 [*words, json.dumps(caches), str(self._stop), f"p{n}", ("sync", "asyncio")[n % 2]],
                 stdout=output,
                 cwd=Path(__file__).parent.parent,
-                env={"PYTHONPATH": "."},
             )
             for n, output in enumerate(self._outputs)
         ]
