@@ -381,6 +381,7 @@ def hammer(size, requests, barrier, results):
 
 
 @pytest.mark.stress
+@pytest.mark.everywhere
 @pytest.mark.parametrize("size", [0, 10_000], ids=["without deny cache", "with deny cache"])
 def test_eight_processes_admit_exactly_the_limit(size, monkeypatch):
     monkeypatch.setenv("REDIS_URL", test_settings.REDIS_URL)  # for the children's settings

@@ -171,6 +171,7 @@ def longest_idle(held, limit):
 
 
 @pytest.mark.stress
+@pytest.mark.everywhere
 # A worker that was killed while it connected makes a thread of the proxy fail at the end.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(("limit", "share"), [(1, 1.0), (3, 0.3)], ids=["lock", "semaphore"])

@@ -357,7 +357,7 @@ def test_an_operation_does_what_its_model_does(machine):
 @pytest.mark.stress
 @pytest.mark.parametrize("machine", MACHINES)
 def test_an_operation_does_what_its_model_does_for_thousands_of_steps(machine):
-    run_machine(machine, examples=200, steps=50)
+    run_machine(machine, examples=100, steps=50)
 
 
 def edges():

@@ -108,6 +108,7 @@ def sentinels(certificates, binary):
         yield sentinels
 
 
+@pytest.mark.stress
 def test_sentinels_and_the_master_they_replace(settings, certificates, sentinels, execute):
     trust = {"ssl": True, "ssl_ca_certs": str(certificates / "ca.crt")}
     blind = {"ssl": True}

@@ -66,6 +66,7 @@ def finish(process, *, kill=False):
 
 
 @pytest.mark.stress
+@pytest.mark.everywhere
 def test_every_transfer_is_applied_exactly_once_in_the_worst_of_times():
     with embedded_server(tcp=True) as server, lost_reply_proxy(server.tcp_url) as proxy:
         bank = redis.Redis.from_url(server.url)
