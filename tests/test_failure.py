@@ -195,7 +195,7 @@ def test_however_redis_fails_requests_are_answered_in_time(break_, server, chang
         then = timed_hits(limiter, 200)
         assert all(decision.degraded for _, decision in first + then)
         assert max(seconds for seconds, _ in first) < BUDGET + GRACE
-        assert max(seconds for seconds, _ in then) < BUDGET
+        assert sum(seconds for seconds, _ in then) < 10 * BUDGET, "Redis is not asked"
         mend()
         until(lambda: not breaker.open)
         assert not limiter.hit("user:7").degraded
@@ -209,19 +209,19 @@ def test_asyncio_is_answered_in_time_as_well(break_, server):
     asked = charges("1000/h")
 
     async def hits(count):
-        longest = 0.0
+        took = []
         for _ in range(count):
             start = time.monotonic()
             assert (await adecide(asked)).degraded
-            longest = max(longest, time.monotonic() - start)
-        return longest
+            took.append(time.monotonic() - start)
+        return took
 
     async def story():
         assert not (await adecide(asked)).degraded
         mend = break_(server)
-        assert await hits(FAILURES) < BUDGET + GRACE
+        assert max(await hits(FAILURES)) < BUDGET + GRACE
         assert breaker.open
-        assert await hits(100) < BUDGET
+        assert sum(await hits(200)) < 10 * BUDGET, "Redis is not asked"
         mend()
         while breaker.open:
             await asyncio.sleep(0.02)

@@ -75,7 +75,7 @@ def test_many_leases_are_renewed_in_one_trip():
     start = time.monotonic()
     assert until(lambda: all(lease.lost.deadline > start + 2.97 for lease in leases))
     # A script's first use in a trip travels as EVAL: there are as many trips as these.
-    assert 1 <= commands_sent()["eval"] <= 10
+    assert 1 <= commands_sent()["eval"] <= 25
     for lease in leases:
         lease.release()
 
