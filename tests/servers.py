@@ -1,6 +1,7 @@
 """The test server as plain clients see it: alone, a cluster, or behind Sentinels."""
 
 from collections import Counter
+from functools import cache
 
 import redis
 
@@ -18,7 +19,19 @@ PRIMARIES = {"target_nodes": CacheCluster.PRIMARIES} if ON_CLUSTER else {}
 
 def plain_client():
     """A client of the test server, or of the nodes where it is a cluster."""
-    return (CacheCluster if ON_CLUSTER else redis.Redis).from_url(test_settings.REDIS_URL)
+    return _cluster() if ON_CLUSTER else redis.Redis.from_url(test_settings.REDIS_URL)
+
+
+class LastingCluster(CacheCluster):
+    """Asking for the map takes longer than most tests: one client serves them all."""
+
+    def close(self):
+        """Its connections end with the process."""
+
+
+@cache
+def _cluster():
+    return LastingCluster.from_url(test_settings.REDIS_URL)
 
 
 def forget_commands():
