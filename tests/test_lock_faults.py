@@ -251,21 +251,21 @@ def silent(use, settings):
 
 
 def test_a_silent_server_costs_no_lease_of_another(silent):
-    with redis_lock("a", ttl=0.6) as lease:
+    with redis_lock("a", ttl=1.5) as lease:
         lost = [redis_lock(name, ttl=0.9, cache="silent").acquire() for name in "ab"]
         silent.pause()
         assert all(each.lost.wait(5) for each in lost)
-        assert not lease.lost.wait(1.5)
+        assert not lease.lost.wait(2)
         silent.resume()
 
 
 async def test_a_silent_server_costs_no_lease_of_another_on_asyncio(silent):
-    async with redis_lock("a", ttl=0.6) as lease:
+    async with redis_lock("a", ttl=1.5) as lease:
         lost = [await redis_lock(name, ttl=0.9, cache="silent").aacquire() for name in "ab"]
         silent.pause()
         for each in lost:
             await asyncio.wait_for(each.lost, 5)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2)
         lease.check()
         silent.resume()
 
