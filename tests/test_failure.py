@@ -14,10 +14,11 @@ from django.test import RequestFactory, override_settings
 
 from redis_atomic import Limit, RateLimiter, rate_limit
 from redis_atomic.exceptions import IndeterminateResult, NotExecuted
-from redis_atomic.ratelimit import failure, limiter
+from redis_atomic.ratelimit import failure
+from redis_atomic.ratelimit.breaker import _probe, breaker
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.failure import FAILURES, Breaker, local_limiter
-from redis_atomic.ratelimit.limiter import adecide, breaker
+from redis_atomic.ratelimit.limiter import adecide
 from redis_atomic.signals import rate_limit_degraded
 from redis_atomic.testing import embedded_server, lost_reply_proxy
 from tests.test_limiter import charges
@@ -453,6 +454,6 @@ def test_a_changed_setting_renews_the_breaker(server):
 
 
 def test_the_probe_leaves_a_key_that_goes_by_itself(server_client):
-    limiter._probe()
+    _probe()
     (key,) = server_client.keys()
     assert 0 < server_client.pttl(key) <= 1000

@@ -6,9 +6,9 @@ import signal
 import pytest
 
 from redis_atomic.client import connections
+from redis_atomic.ratelimit.breaker import breaker
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.failure import local_limiter
-from redis_atomic.ratelimit.limiter import breaker
 from redis_atomic.registry import scripts
 from tests.test_limiter import charges
 

@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.decision import NEVER, Answer, Decision, LimitState, State
-from redis_atomic.ratelimit.http import (
-    Entry,
-    _preferred,
-    policy_names,
-    refusal,
-    set_header_fields,
-    set_refusal_fields,
-)
+from redis_atomic.ratelimit.header_fields import Entry, policy_names, set_header_fields
+from redis_atomic.ratelimit.http import _preferred, refusal, set_refusal_fields
 from redis_atomic.ratelimit.limit import NAME, Limit
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.ratelimit.steps import awalk, walk

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .charge import Charge
 from .rate import SECOND
+from .receipt import Receipt
 
 NEVER = -1
 
@@ -81,34 +82,6 @@ class LimitState(NamedTuple):
     @property
     def refuses(self) -> bool:
         return self.retry_after != 0.0
-
-
-class Receipt:
-    """
-    What a refund needs: of each charge made, the moment its effect ends.
-
-    That moment (microseconds of the server's clock, or of the process's where
-    ``degraded``) is when the limit would be idle had nothing come after: it says
-    which records are the charge's own, or how much of it is left in a bucket.
-    """
-
-    __slots__ = ("_owed", "degraded")
-
-    def __init__(self, owed: list[tuple[Charge, int]], degraded: bool) -> None:
-        self._owed = owed
-        self.degraded = degraded
-
-    def redeem(self, charges: Sequence[Charge] | None = None) -> list[tuple[Charge, int]]:
-        """Take out these charges, or all: what was taken once is not taken again."""
-        taken = []
-        for owed in list(self._owed):
-            if charges is None or any(owed[0] is charge for charge in charges):
-                try:
-                    self._owed.remove(owed)
-                except ValueError:  # another thread was quicker
-                    continue
-                taken.append(owed)
-        return taken
 
 
 #: A decision has one receipt, whichever thread asks for it first.

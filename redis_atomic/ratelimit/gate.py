@@ -22,7 +22,8 @@ from ..signals import rate_limited
 from .addresses import client_address
 from .charge import Charge
 from .decision import Decision
-from .http import Entry, refusal, set_header_fields, set_refusal_fields
+from .header_fields import Entry, set_header_fields
+from .http import refusal, set_refusal_fields
 from .identity import Kwargs, identify
 from .limit import Limit, as_rate
 from .limiter import adecide, arefund, decide, refund

@@ -8,28 +8,22 @@ thrown why there is none; ``walk`` and ``awalk`` are all that knows how to wait.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 from collections.abc import Sequence
 from time import monotonic
 
-from django.core.signals import setting_changed
-
 from ..client.execution import apacked_trip, packed_trip
-from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError, WrongType
-from ..scripting.script import Call, PrefixedKey
+from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError
+from ..scripting.script import Call
+from .breaker import breaker, failed
 from .charge import Charge
-from .decision import Answer, Decision, State, is_charged
+from .decision import Answer, Decision, State
 from .deny_cache import deny_cache
-from .failure import Breaker, degraded_decision, local_limiter
+from .failure import degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of
-from .limit import Limit
-from .protocol import ask, take_back
-from .rate import SECOND, Rate
+from .protocol import ask
 from .requests import request_for
+from .slots import ask_each_identity, give_back
 from .transport import Steps, awalk, limits_client, setup, walk
-
-logger = logging.getLogger("redis_atomic.rate_limits")
 
 
 def decide(charges: Sequence[Charge]) -> Decision:
@@ -158,77 +152,12 @@ def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | Non
         try:
             answer = yield ask(charges, keys, peek=peek)
         except CrossSlot:  # different identities, on a cluster
-            answer = yield from _ask_each_identity(charges, keys, peek=peek)
+            answer = yield from ask_each_identity(charges, keys, peek=peek)
     except RedisAtomicError as error:
-        _failed(error)
+        failed(error)
         return None
     breaker.succeeded()
     return answer
-
-
-def _failed(error: RedisAtomicError) -> None:
-    if isinstance(error, WrongType):  # somebody else's key in our place: Redis is well
-        logger.error("A rate limit can't be counted: %s", error)
-    else:
-        breaker.failed(error)
-
-
-def _ask_each_identity(
-    charges: Sequence[Charge], keys: Sequence[PrefixedKey], *, peek: bool
-) -> Steps[Answer]:
-    """
-    Ask slot by slot, in order; when one refuses or fails, give back what the others granted.
-
-    So it is never above a limit, but for a moment others may be refused what is
-    then given back. A refusal stands, whatever fails after it: a limit that was
-    not asked then is told as untouched.
-    """
-    states = [State(charge.capacity, 0, 0) for charge in charges]
-    granted: list[int] = []
-    refused = False
-    try:
-        for group in groups_by_slot(keys):
-            asked = [charges[i] for i in group]
-            answer: Answer = yield ask(asked, [keys[i] for i in group], peek=peek or refused)
-            for i, state in zip(group, answer.states, strict=True):
-                states[i] = state
-            refused = refused or not answer.allowed
-            if not refused and not peek:
-                granted += [i for i in group if is_charged(charges[i], states[i])]
-    except RedisAtomicError as error:
-        if not refused:
-            yield from _undo(granted, charges, keys, states)
-            raise
-        _failed(error)
-    if refused:
-        yield from _undo(granted, charges, keys, states)
-    return Answer(not refused, states)
-
-
-def _undo(
-    granted: Sequence[int],
-    charges: Sequence[Charge],
-    keys: Sequence[PrefixedKey],
-    states: list[State],
-) -> Steps[None]:
-    """Give these charges back; the states tell where that succeeded."""
-    owed = [(charges[i], states[i].end) for i in granted]
-    for n in (yield from _give_back(owed, [keys[i] for i in granted])):
-        i = granted[n]
-        states[i] = states[i]._replace(remaining=states[i].remaining + charges[i].cost)
-
-
-def _give_back(owed: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) -> Steps[list[int]]:
-    """Give charges back, slot by slot; returns the indexes of those for which it succeeded."""
-    returned: list[int] = []
-    for group in groups_by_slot(keys):
-        try:
-            yield take_back([owed[i] for i in group], [keys[i] for i in group])
-        except RedisAtomicError as error:
-            _failed(error)
-        else:
-            returned += group
-    return returned
 
 
 def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]:
@@ -241,7 +170,7 @@ def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]
     if receipt is not None and receipt.degraded:
         local_limiter.take_back(owed)
     elif not breaker.open:
-        yield from _give_back(owed, keys_of(returned))
+        yield from give_back(owed, keys_of(returned))
 
 
 def _reset(charges: Sequence[Charge]) -> Steps[None]:
@@ -254,29 +183,3 @@ def _reset(charges: Sequence[Charge]) -> Steps[None]:
 
 def _unlimited(charges: Sequence[Charge]) -> Decision:
     return Decision(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))
-
-
-def _probe() -> None:
-    """Ask Redis for all that a limit needs: the script, a write, memory."""
-    charge = Charge(PROBE, Rate(1, SECOND), "redis_atomic.probe", str(os.getpid()))
-    walk(_probing([charge]))
-
-
-def _probing(charges: Sequence[Charge]) -> Steps[Answer]:
-    answer: Answer = yield ask(charges, keys_of(charges))
-    return answer
-
-
-#: A charge that is never refused is always a write.
-PROBE = Limit("1/s", algorithm="token_bucket", burst=1000)
-
-breaker = Breaker(_probe)
-os.register_at_fork(after_in_child=breaker.renew_after_fork)
-
-
-def _forget_settings(*, setting: str, **kwargs: object) -> None:
-    if setting in {"CACHES", "REDIS_ATOMIC"}:
-        breaker.renew()
-
-
-setting_changed.connect(_forget_settings, dispatch_uid="redis_atomic.limiter")
