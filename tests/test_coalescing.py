@@ -529,8 +529,10 @@ async def test_a_task_that_is_cancelled_while_it_connects_leaves_nobody_waiting(
         waiting = asyncio.create_task(once(client, "n"))
         for _ in range(5):
             await asyncio.sleep(0)
-        (connecting,) = asyncio.all_tasks() - {asyncio.current_task(), waiting}
-        connecting.cancel()  # as a program does that cancels all tasks it finds
+        connecting = asyncio.all_tasks() - {asyncio.current_task(), waiting}
+        assert connecting
+        for task in connecting:
+            task.cancel()  # as a program does that cancels all tasks it finds
         (outcome,) = await gathered(waiting)
         assert isinstance(outcome, NotExecuted)
         server.resume()
