@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import gates, plots, report
+from .awake import awake
 from .harness import Result
 from .machine import machine
 from .project import configure
@@ -39,7 +40,8 @@ def main() -> int:
             configure(server.url, server.unix_url)
             about = machine(server)
             print(json.dumps(about, indent=1), flush=True)
-            results = measure(chosen(options.only), Run(server, options.rounds, options.quick))
+            with awake():
+                results = measure(chosen(options.only), Run(server, options.rounds, options.quick))
     except ImportError as error:
         print(error, file=sys.stderr)
         return 1
