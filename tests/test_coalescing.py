@@ -27,9 +27,12 @@ from redis_atomic.exceptions import IndeterminateResult, NotExecuted, ScriptErro
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import EmbeddedServer, lost_reply_proxy, override
 
-pytestmark = pytest.mark.skipif(
-    "REDIS_TOPOLOGY" in os.environ, reason="is about a connection to one server"
-)
+pytestmark = [
+    pytest.mark.skipif("REDIS_TOPOLOGY" in os.environ, reason="is about one server"),
+    pytest.mark.skipif(
+        os.environ.get("REDIS_ATOMIC_LEAN_CALLS") == "0", reason="is about the lean call"
+    ),
+]
 
 ECHO = Script("echo", b"return ARGV[1]")
 ONCE = Script("once", b"return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)")
