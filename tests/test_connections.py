@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from django.core.cache import caches
@@ -75,7 +76,9 @@ def test_thirty_event_loops_one_after_another_leave_no_connection(server_client)
 
     for _ in range(30):
         assert asyncio.run(three_at_once()) == [b"PONG"] * 3
-    assert connections(server_client) == before
+    give_up = time.monotonic() + 10  # the server hears of the last ones a little later
+    while connections(server_client) != before:
+        assert time.monotonic() < give_up
     assert len(client._apools) <= 1
 
 
