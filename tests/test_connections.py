@@ -136,3 +136,4 @@ def test_a_waiting_pool_of_the_project_s_choice_is_kept(settings):
     client = Client("default")
     assert type(client.pool).__name__ == "BlockingConnectionPool"
     assert run(client, Call("PING")) == b"PONG"
+    client.close()
