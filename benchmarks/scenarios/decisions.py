@@ -13,7 +13,8 @@ from .scenario import Run, Scenario
 MINUTE = Rate(100, 60)
 THREE = Rate(10, 1), MINUTE, Rate(1000, 3600)
 CLIENTS = [f"ip:{number}" for number in range(600)]
-WARM = [f"ip:warm:{number}" for number in range(20)]
+#: Nobody is new: settings that changed since the last slice made us forget who asked.
+WARM = CLIENTS
 
 
 def allowed(refused: int, calls: int) -> None:

@@ -48,7 +48,8 @@ def full(client: redis.Redis, limit: int) -> tuple[Callable[[], None], int]:
 
     Time is ours to tell: the script takes it, for tests.
     """
-    from redis_atomic.ratelimit.limit import Charge, Limit
+    from redis_atomic.ratelimit.charge import Charge
+    from redis_atomic.ratelimit.limit import Limit
     from redis_atomic.ratelimit.protocol import ask, key_of
 
     rule = Limit(f"{limit}/h", key=None)
