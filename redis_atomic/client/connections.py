@@ -63,8 +63,8 @@ class Client(Server):
         self.factory: Any = cache.client.connection_factory
         self.urls: Sequence[str] = list(cache.client._server)
         self.topology = self._make_topology()
-        self._may_be_lean: bool | None = None  # until somebody asks
         self._lean: Lean | None = None
+        self._is_lean_known = False  # until somebody asks
 
     def make_key(self, key: Key, version: int | None = None) -> bytes:
         """The key as sent to Redis: by the alias's own ``make_key`` unless it opts out."""
@@ -92,13 +92,13 @@ class Client(Server):
     @property
     def lean(self) -> Lean | None:
         """The connections that threads keep, where they may: not on a cluster."""
-        if self._may_be_lean is None:
+        if not self._is_lean_known:
             with self._lock:
-                if self._may_be_lean is None:
+                if not self._is_lean_known:
                     on_cluster = isinstance(self.topology, Cluster)
                     if not on_cluster and is_possible(self._cache.client, self.pool):
                         self._lean = Lean(self, self.timeout)
-                    self._may_be_lean = self._lean is not None
+                    self._is_lean_known = True
         return self._lean
 
     async def multiplexer(self) -> Multiplexer | None:

@@ -78,8 +78,11 @@ def is_pressing(connection: Any) -> bool:
 
 
 def time_left() -> float:
-    """Seconds until the thread's deadline, infinity where it has none."""
-    return inf if _deadline.at is None else max(0.0, _deadline.at - monotonic())
+    """Seconds until the thread's deadline, infinity where it has none; TimeoutError after it."""
+    left = inf if _deadline.at is None else _deadline.at - monotonic()
+    if left <= 0:
+        raise RedisTimeoutError("No time is left to wait for the reply.")
+    return left
 
 
 class _Punctual:
@@ -88,10 +91,8 @@ class _Punctual:
     socket_connect_timeout: float
 
     def _connect(self) -> Any:
-        if _deadline.at is None:
-            return super()._connect()  # type: ignore[misc]
         configured = self.socket_connect_timeout
-        self.socket_connect_timeout = min(configured, _time_left(_deadline.at))
+        self.socket_connect_timeout = min(configured, time_left())
         try:
             return super()._connect()  # type: ignore[misc]
         finally:
@@ -100,9 +101,8 @@ class _Punctual:
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         if self._sock is None or not is_pressing(self):
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
-        assert _deadline.at is not None
         try:
-            self._sock.settimeout(min(self.socket_timeout, _time_left(_deadline.at)))
+            self._sock.settimeout(min(self.socket_timeout, time_left()))
         except RedisTimeoutError:
             self.disconnect()  # type: ignore[attr-defined]
             raise
@@ -111,10 +111,3 @@ class _Punctual:
         finally:
             if self._sock is not None:
                 self._sock.settimeout(self.socket_timeout)
-
-
-def _time_left(end: float) -> float:
-    left = end - monotonic()
-    if left <= 0:
-        raise RedisTimeoutError("No time is left to wait for the reply.")
-    return left

@@ -19,7 +19,7 @@ from .charge import LONGEST_IDENTITY, Charge, Identity, Tariff
 from .keys import keys_of
 from .protocol import question_of
 
-#: Requests remembered, of about 400 bytes each.
+#: Requests remembered.
 SIZE = 4096
 
 
