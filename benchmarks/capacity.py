@@ -1,7 +1,7 @@
 """
 What a call costs the server: the table of docs/deployment.md.
 
-    python benchmarks/capacity.py [--calls 3000] [--url redis://…]
+    python -m benchmarks.capacity [--calls 3000] [--url redis://…]
 
 Time is the server's own (INFO commandstats, EVALSHA). Without --url an embedded server
 is started. It empties the server's statistics, so don't point it at one in use.

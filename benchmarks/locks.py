@@ -1,7 +1,7 @@
 """
 Locks side by side: redis_atomic, redis-py's Lock, python-redis-lock, pottery.
 
-    python benchmarks/locks.py [--processes 32] [--seconds 2.5] [--trials 10] [--url redis://…]
+    python -m benchmarks.locks [--processes 32] [--seconds 2.5] [--trials 10] [--url redis://…]
 
 Systems that are not installed are left out. They take turns in shuffled order inside
 each round; only ratios of one run mean something. Waiters are processes, which share

@@ -1,7 +1,7 @@
 """
 Each ready-made operation, beside the script that people copy for the same thing.
 
-    python benchmarks/operations.py [--rounds 15] [--calls 500] [--url redis://…]
+    python -m benchmarks.operations [--rounds 15] [--calls 500] [--url redis://…]
 
 The copied scripts do less: they lose precision, TTLs and, when they fail half-way,
 money. Both run in turns within each round and the ratio is taken inside the round:
