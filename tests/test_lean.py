@@ -91,7 +91,16 @@ def test_another_thread_has_another_and_gives_it_back_at_its_end(client, server_
 
 
 def test_the_pool_has_it_back_now_and_then(client, server_client, monkeypatch):
+    first = client.lean._thread.kept
+    echo(client)
+    assert client.lean._thread.kept is first
     monkeypatch.setattr(lean, "TENURE", 0.0)
+    first.give_back()  # whose tenure was a longer one
+    client.lean._thread.kept = None
+    echo(client)
+    second = client.lean._thread.kept
+    echo(client)
+    assert client.lean._thread.kept is not second
     in_a_thread(lambda: [echo(client) for _ in range(3)])
     assert len(client.pool._in_use_connections) == 1  # this thread's
     assert len(connections(server_client)) == 2

@@ -254,6 +254,8 @@ def test_a_decision_keeps_its_receipt_to_itself():
     decision = decided(True, (4, 0, 10))
     assert "receipt" not in repr(decision)
     assert decision == decided(True, (4, 0, 10))
+    assert decision._receipt is decision._receipt
+    assert decided(False, (0, 9, 10))._receipt is None
 
 
 def test_a_receipt_is_redeemed_once_and_charge_by_charge():
