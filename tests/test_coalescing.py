@@ -120,19 +120,41 @@ def proxied(settings, client_to):
         yield lambda **options: (client_to(proxy.url, **options), proxy)
 
 
-# One connection, one write
+# One connection, two writes
 
 
-async def test_calls_that_are_ready_together_are_one_write_on_one_connection(server_client):
+async def test_calls_that_are_ready_together_are_two_writes_on_one_connection(server_client):
     client = client_for("default")
     before = connections(server_client)
     await warm(client)
     reads = turns(server_client)
     replies = await asyncio.gather(*(echo(client, f"n{n}") for n in range(100)))
     assert replies == [b"n%d" % n for n in range(100)]
-    # One for the hundred, one for the question (the kernel may cut what is written).
+    # Two for the hundred, one for the question (the kernel may cut what is written).
     assert turns(server_client) - reads <= 10
     assert len(connections(server_client) - before) == 1
+
+
+async def test_the_first_half_is_on_its_way_while_the_second_is_still_asking():
+    client = client_for("default")
+    await warm(client)
+    shared = await client.multiplexer()
+    sent = []
+
+    async def ask(n):
+        reply = once(client, f"n{n}")
+        sent.append(len(shared._connection._sent))
+        return await reply
+
+    await asyncio.gather(*map(ask, range(40)))  # tells how many ask in a turn
+    sent.clear()
+    await asyncio.gather(*map(ask, range(40, 80)))
+    assert sent == [0] * 20 + [20] * 20
+    await ask(80)
+    sent.clear()
+    await asyncio.gather(*map(ask, range(90, 100)))
+    fewest = coalescing.MIN_CALLS
+    assert sent == [0] * fewest + [fewest] * (10 - fewest)
 
 
 async def test_the_order_of_the_calls_is_kept():
@@ -257,13 +279,15 @@ async def test_a_call_that_is_cancelled_before_it_was_written_is_never_sent(serv
     client = client_for("default")
     await warm(client)
     tasks = [asyncio.create_task(once(client, f"n{n}")) for n in range(10)]
-    await asyncio.sleep(0)  # all have asked, and nothing is written before the next turn
-    for task in tasks[::2]:
+    await asyncio.sleep(0)  # all have asked, and the rest is written in the next turn
+    written = coalescing.MIN_CALLS
+    for task in tasks[written::2]:
         task.cancel()
     outcomes = await gathered(*tasks)
-    assert outcomes[1::2] == [1] * 5
-    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
-    assert counts(server_client) == {"warm": 1, **{f"n{n}": 1 for n in range(1, 10, 2)}}
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[written::2])
+    sent = [*range(written), *range(written + 1, 10, 2)]
+    assert [outcomes[n] for n in sent] == [1] * len(sent)
+    assert counts(server_client) == {"warm": 1, **{f"n{n}": 1 for n in sent}}
 
 
 async def test_a_call_that_is_cancelled_while_connecting_is_never_sent(server_client):

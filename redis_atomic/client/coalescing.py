@@ -1,6 +1,7 @@
 """
-Calls of one event loop that share a connection: what is asked in one turn is one write.
+Calls of one event loop that share a connection: what is asked in one turn is two writes.
 
+The server works on the first half while the callers of the second are still asking.
 Only what goes well is done here, as in ``lean``; any other outcome goes on along the
 ordinary path. And nothing that blocks: a server answers the calls of one connection
 one after another.
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 #: What one turn of the loop writes at most: calls and bytes.
 MAX_CALLS, MAX_BYTES = 128, 65_536
 
+#: Calls that are worth a write of their own.
+MIN_CALLS = 4
+
 
 def is_possible(pool: Any) -> bool:
     """Whether connections as of this pool may be shared."""
@@ -52,6 +56,8 @@ class Multiplexer:
         self._context = Context()  # what is done for all is done in no caller's
         self._waiting: deque[Asked] = deque()
         self._is_scheduled = False
+        self._asked = 0  # in this turn
+        self._half = MIN_CALLS  # of what was asked in the last turn
         self._connecting: asyncio.Task[None] | None = None
         self._connection: SharedConnection | None = None
         self._open: set[SharedConnection] = set()
@@ -65,7 +71,10 @@ class Multiplexer:
         """
         reply = self.loop.create_future()
         self._waiting.append((packed, reply))
+        self._asked += 1
         self.schedule()
+        if self._asked == self._half:
+            self._context.run(self._write)
         return reply
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
@@ -76,10 +85,15 @@ class Multiplexer:
         """Write what waits, when all who are ready now have asked."""
         if not self._is_scheduled:
             self._is_scheduled = True
-            self.loop.call_soon(self._write, context=self._context)
+            self.loop.call_soon(self._end_turn, context=self._context)
+
+    def _end_turn(self) -> None:
+        self._is_scheduled = False
+        self._half, self._asked = max(MIN_CALLS, self._asked // 2), 0
+        if self._waiting:
+            self._write()
 
     def _write(self) -> None:
-        self._is_scheduled = False
         connection = self._connection
         if connection is None or not connection.is_usable():
             self._start_connecting()
