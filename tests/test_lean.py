@@ -106,6 +106,16 @@ def test_the_pool_has_it_back_now_and_then(client, server_client, monkeypatch):
     assert len(connections(server_client)) == 2
 
 
+def test_the_pool_has_its_connections_back_as_they_were(settings):
+    client = client_with(settings, SOCKET_TIMEOUT=3.5)
+    echo(client)
+    kept = client.lean._thread.kept
+    assert kept.connection._sock.gettimeout() == 0
+    kept.give_back()
+    assert client.pool._available_connections == [kept.connection]
+    assert kept.connection._sock.gettimeout() == 3.5
+
+
 def test_half_of_the_pool_is_kept_at_most(settings):
     client = client_with(
         settings,
@@ -220,9 +230,10 @@ def test_parsers_and_protocols_make_no_difference(settings, protocol, parser):
 def test_a_message_that_the_server_pushes_is_not_taken_for_a_reply(settings, server_client):
     client = client_with(settings, CONNECTION_POOL_KWARGS={"protocol": 3})
     assert echo(client) == b"hello"
-    connection = client.lean._thread.kept.connection
-    connection.send_command("CLIENT", "TRACKING", "ON", "BCAST")
-    assert connection.read_response() == b"OK"
+    kept = client.lean._thread.kept
+    with kept._waiting():
+        kept.connection.send_command("CLIENT", "TRACKING", "ON", "BCAST")
+        assert kept.connection.read_response() == b"OK"
     for number in range(3):
         server_client.set("k", number)
         assert echo(client, str(number)) == str(number).encode()

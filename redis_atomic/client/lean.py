@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import select
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
 from os import getpid
 from ssl import SSLSocket
 from time import monotonic
@@ -147,7 +150,13 @@ class _Kept:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._readable = poll.poll
-        self._reader = reader_of(connection)
+        # Python polls before each read and each write of a socket that has a time-out: here
+        # that is done once, and for a write, which always has room, not at all.
+        self._timeout = self._socket.gettimeout()
+        self._patience = None if self._timeout is None else ceil(1000 * self._timeout)
+        self._reader = None if isinstance(self._socket, SSLSocket) else reader_of(connection)
+        if self._reader is not None:
+            self._socket.settimeout(0)
         self._others = others
         others.add(id(self))
         self.stays = len(others) <= pool.max_connections // 2
@@ -164,23 +173,40 @@ class _Kept:
 
     def exchange(self, packed: bytes) -> Any:
         """One write and one read; whatever is not a whole reply then is left to redis-py."""
-        connection, reader = self.connection, self._reader
-        pressing = is_pressing(connection)
-        if reader is None or (pressing and isinstance(self._socket, SSLSocket)):
-            connection.send_packed_command((packed,), check_health=False)
-            return connection.read_response()
-        self._socket.sendall(packed)
-        if pressing and not self._readable(1000 * time_left()):
-            raise RedisTimeoutError("No time is left to wait for the reply.")
+        reader = self._reader
+        if reader is None:
+            self.connection.send_packed_command((packed,), check_health=False)
+            return self.connection.read_response()
+        sent = self._socket.send(packed)
+        if sent < len(packed):
+            with self._waiting():
+                self._socket.sendall(packed[sent:])
+        if not self._readable(self._time_to_wait()):
+            raise RedisTimeoutError("timed out")
         reader.feed(self._socket.recv(READ_SIZE))
         reply = reader.gets()
         if type(reply) in PLAIN:
             return reply
         if isinstance(reply, Exception):
             raise reply
-        if reply is not NOT_ENOUGH_DATA:
-            connection._parser.handle_push_response(reply)
-        return connection.read_response()
+        with self._waiting():
+            if reply is not NOT_ENOUGH_DATA:
+                self.connection._parser.handle_push_response(reply)
+            return self.connection.read_response()
+
+    def _time_to_wait(self) -> float | None:
+        """Milliseconds; None: as long as it takes."""
+        return 1000 * time_left() if is_pressing(self.connection) else self._patience
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """In this block the socket waits by itself, as redis-py's do."""
+        self._socket.settimeout(self._timeout)
+        try:
+            yield
+        finally:
+            if self.connection._sock is self._socket:
+                self._socket.settimeout(0)
 
     def give_back(self) -> None:
         """Let the pool have the connection; in a fork it is the parent's, and only closed."""
@@ -188,6 +214,8 @@ class _Kept:
         if pool is not None:
             self._others.discard(id(self))
             if self._process == getpid():
+                if self.connection._sock is self._socket is not None:
+                    self._socket.settimeout(self._timeout)
                 pool.release(self.connection)
             else:
                 self.connection.disconnect()
