@@ -41,7 +41,8 @@ def refused(*entries, retry=3.2, degraded=False):
     entries = entries or (entry(),)
     wait = NEVER if retry is None else round(retry * 1e6)
     states = [State(0, wait, 60_000_000)] * len(entries)
-    return Decision([each.charge for each in entries], Answer(False, states), degraded=degraded)
+    make = Decision.without_redis if degraded else Decision
+    return make([each.charge for each in entries], Answer(False, states))
 
 
 def fields(*entries):

@@ -12,7 +12,7 @@ from redis_atomic.ratelimit.charge import LONGEST_IDENTITY, MOST_TARIFFS, Charge
 from redis_atomic.ratelimit.keys import keys_of
 from redis_atomic.ratelimit.protocol import ask
 from redis_atomic.ratelimit.rate import Rate
-from redis_atomic.ratelimit.requests import request_for
+from redis_atomic.ratelimit.requests import request_of
 from redis_atomic.scripting.packing import pack
 from redis_atomic.testing.limits import reset_rate_limits
 
@@ -49,43 +49,43 @@ def test_a_remembered_request_is_the_one_that_would_be_made(limits, identity, co
     client = client_for("default")
     charges = charges_for(identity, limits, cost)
     expected = made_anew(client, charges)
-    assert request_for(client, charges) == expected
-    assert request_for(client, charges_for(identity, limits, cost)) == expected
+    assert request_of(charges).packed(client) == expected
+    assert request_of(charges_for(identity, limits, cost)).packed(client) == expected
 
 
 def test_a_request_is_made_once(settings):
     client = client_for("default")
     requests.forget()
-    first = request_for(client, charges_for("user:7"))
-    assert request_for(client, charges_for("user:7")) is first
-    assert request_for(client, charges_for("user:8")) != first
+    first = request_of(charges_for("user:7")).packed(client)
+    assert request_of(charges_for("user:7")).packed(client) is first
+    assert request_of(charges_for("user:8")).packed(client) != first
 
 
 def test_a_new_secret_makes_new_keys(settings):
     client = client_for("default")
-    before = request_for(client, charges_for("user:7"))
+    before = request_of(charges_for("user:7")).packed(client)
     settings.SECRET_KEY = "another"
-    assert request_for(client, charges_for("user:7")) != before
+    assert request_of(charges_for("user:7")).packed(client) != before
 
 
 def test_a_new_prefix_makes_new_keys(settings):
-    before = request_for(client_for("default"), charges_for("user:7"))
+    before = request_of(charges_for("user:7")).packed(client_for("default"))
     settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": "other"}}
-    assert request_for(client_for("default"), charges_for("user:7")) != before
+    assert request_of(charges_for("user:7")).packed(client_for("default")) != before
 
 
 def test_long_identities_are_not_remembered():
     requests.forget()
-    request_for(client_for("default"), charges_for("x" * (LONGEST_IDENTITY + 1)))
-    request_for(client_for("default"), charges_for(("a", "b")))
-    assert requests._request.cache_info().currsize == 0
+    request_of(charges_for("x" * (LONGEST_IDENTITY + 1))).packed(client_for("default"))
+    request_of(charges_for(("a", "b"))).packed(client_for("default"))
+    assert requests._remembered.cache_info().currsize == 0
 
 
 def test_no_more_are_remembered_than_there_is_room_for():
     requests.forget()
     for number in range(requests.SIZE + 10):
-        request_for(client_for("default"), charges_for(f"user:{number}"))
-    assert requests._request.cache_info().currsize == requests.SIZE
+        request_of(charges_for(f"user:{number}")).packed(client_for("default"))
+    assert requests._remembered.cache_info().currsize == requests.SIZE
 
 
 def test_a_reset_of_the_testing_kit_starts_anew():

@@ -101,17 +101,21 @@ class Decision:
     the order they were given.
     """
 
-    __slots__ = ("_answer", "_charges", "_cost", "_degraded", "_issued", "_limits")
+    _degraded = False
+    _cost: int | None = None
+    _limits: tuple[LimitState, ...] | None = None
+    _issued: Receipt | None = None
 
-    def __init__(
-        self, charges: Sequence[Charge], answer: Answer, *, degraded: bool = False
-    ) -> None:
+    def __init__(self, charges: Sequence[Charge], told: Answer | list[int]) -> None:
+        """``told`` is an Answer, or the script's reply, which is read when it has to be."""
         self._charges = charges
-        self._answer = answer
-        self._degraded = degraded
-        self._cost: int | None = None
-        self._limits: tuple[LimitState, ...] | None = None
-        self._issued: Receipt | None = None
+        self._told = told
+
+    @classmethod
+    def without_redis(cls, charges: Sequence[Charge], answer: Answer) -> Decision:
+        decision = cls(charges, answer)
+        decision._degraded = True
+        return decision
 
     @classmethod
     def merged(cls, decisions: Sequence[Decision]) -> Decision:
@@ -120,25 +124,32 @@ class Decision:
             return decisions[0]
         charges = [charge for each in decisions for charge in each._charges]
         states = [state for each in decisions for state in each._answer.states]
-        degraded = any(each.degraded for each in decisions)
-        merged = cls(charges, Answer(all(decisions), states), degraded=degraded)
-        merged._issued = Receipt([], degraded)
+        merged = cls(charges, Answer(all(decisions), states))
+        merged._degraded = any(each.degraded for each in decisions)
+        merged._issued = Receipt([], merged._degraded)
         return merged
 
     def later(self, seconds: float, cost: int) -> Decision:
         """The same, told so much later to a call of which the dearest charge costs this."""
         states = [state.later(round(seconds * SECOND)) for state in self._answer.states]
         answer = Answer(self.allowed, states)
-        later = Decision(self._charges, answer, degraded=self._degraded)
-        later._cost = cost
+        later = Decision(self._charges, answer)
+        later._degraded, later._cost = self._degraded, cost
         return later
 
     def __bool__(self) -> bool:
-        return self._answer.allowed
+        return bool(self._told[0])  # with that a reply begins, and an Answer
 
     @property
     def allowed(self) -> bool:
-        return self._answer.allowed
+        return bool(self._told[0])
+
+    @property
+    def _answer(self) -> Answer:
+        told = self._told
+        if not isinstance(told, Answer):
+            told = self._told = Answer.of(told)
+        return told
 
     @property
     def limit(self) -> int:

@@ -21,7 +21,7 @@ from .deny_cache import deny_cache
 from .failure import degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of
 from .protocol import ask
-from .requests import request_for
+from .requests import Request, request_of
 from .slots import ask_each_identity, give_back
 from .transport import Steps, awalk, limits_client, setup, walk
 
@@ -37,45 +37,43 @@ def decide(charges: Sequence[Charge]) -> Decision:
     ``degraded``. ValueError if there are no charges, or two with one count.
     """
     known = deny_cache.find_any(charges)
-    return charge(charges) if known is None else known
+    return charge(charges, request_of(charges)) if known is None else known
 
 
-def charge(charges: Sequence[Charge]) -> Decision:
+def charge(charges: Sequence[Charge], request: Request) -> Decision:
     """decide(), where the deny cache was asked before."""
     client = limits_client()
     if client.lean is None or breaker.open or not setup().enabled:
         return walk(_charge(charges))
-    request = request_for(client, charges)
+    packed = request.packed(client)
     start = monotonic()
-    outcome = packed_trip(client, request)
+    outcome = packed_trip(client, packed)
     if type(outcome) is list:
-        breaker.succeeded()
-        return _decision(charges, Answer.of(outcome))
+        return _decision(charges, outcome)
     return walk(_charge(charges), outcome, monotonic() - start)
 
 
 async def adecide(charges: Sequence[Charge]) -> Decision:
     """See decide()."""
     known = deny_cache.find_any(charges)
-    return await acharge(charges) if known is None else known
+    return await acharge(charges, request_of(charges)) if known is None else known
 
 
-async def acharge(charges: Sequence[Charge]) -> Decision:
+async def acharge(charges: Sequence[Charge], request: Request) -> Decision:
     """See charge()."""
     client = limits_client()
     shared = await client.multiplexer()
     if shared is None or breaker.open or not setup().enabled:
         return await awalk(_charge(charges))
-    request = request_for(client, charges)
+    packed = request.packed(client)
     start = monotonic()
     try:
         async with asyncio.timeout(setup().timeout):
-            outcome = await apacked_trip(shared, request)
+            outcome = await apacked_trip(shared, packed)
     except TimeoutError:
         outcome = IndeterminateResult("Redis did not answer in time.")
     if type(outcome) is list:
-        breaker.succeeded()
-        return _decision(charges, Answer.of(outcome))
+        return _decision(charges, outcome)
     return await awalk(_charge(charges), outcome, monotonic() - start)
 
 
@@ -127,10 +125,11 @@ def _charge(charges: Sequence[Charge]) -> Steps[Decision]:
     return degraded_decision(charges) if answer is None else _decision(charges, answer)
 
 
-def _decision(charges: Sequence[Charge], answer: Answer) -> Decision:
-    """The Decision of an answer by Redis, which is remembered if it is a refusal."""
-    decision = Decision(charges, answer)
-    if not answer.allowed:
+def _decision(charges: Sequence[Charge], told: Answer | list[int]) -> Decision:
+    """The Decision of what Redis told, which is remembered if it is a refusal."""
+    breaker.succeeded()
+    decision = Decision(charges, told)
+    if not told[0]:
         deny_cache.remember(charges, decision)
     return decision
 
@@ -139,6 +138,7 @@ def _peek(charges: Sequence[Charge]) -> Steps[Decision]:
     answer = yield from _ask(charges, peek=True)
     if answer is None:
         return degraded_decision(charges, peek=True)
+    breaker.succeeded()
     return Decision(charges, answer)
 
 
@@ -156,7 +156,6 @@ def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | Non
     except RedisAtomicError as error:
         failed(error)
         return None
-    breaker.succeeded()
     return answer
 
 

@@ -27,6 +27,7 @@ from .limiter import (
 from .named import limits_named
 from .protocol import count_of
 from .rate import Rate
+from .requests import Request, request_at
 
 #: What limiters without a name count under: those of one window share their counts.
 SCOPE = "limiter"
@@ -63,7 +64,7 @@ class RateLimiter:
         # What the deny cache goes by, as of the last call.
         self._terms: Terms = ()
         self._counts: tuple[str, ...] = ()
-        self._usual_tariffs: list[Tariff] = []
+        self._usual_tariffs: tuple[Tariff, ...] = ()
 
     def _part(self, given: str | Rate | Limit, options: Mapping[str, Any]) -> str | list[Limit]:
         """A name of RATE_LIMITS as it stands, anything else as limits."""
@@ -90,8 +91,10 @@ class RateLimiter:
         known = deny_cache.find(self._counts, self._terms, identity, cost)
         if known is not None:
             return known
-        ask = charge if self._counts else decide  # at first it is not known what to look for
-        return ask(self._charges(identity, cost))
+        if not self._counts:  # so it was not known what to look for
+            return decide(self._charges(identity, cost))
+        request = self._request(identity, cost)
+        return charge(request.charges, request)
 
     async def ahit(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """See hit()."""
@@ -100,8 +103,10 @@ class RateLimiter:
         known = deny_cache.find(self._counts, self._terms, identity, cost)
         if known is not None:
             return known
-        ask = acharge if self._counts else adecide
-        return await ask(self._charges(identity, cost))
+        if not self._counts:
+            return await adecide(self._charges(identity, cost))
+        request = self._request(identity, cost)
+        return await acharge(request.charges, request)
 
     def peek(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """What hit() would say now. Nothing is charged."""
@@ -166,14 +171,20 @@ class RateLimiter:
             await asyncio.sleep(pause)
 
     def _charges(self, identity: Identity, cost: int | None) -> list[Charge]:
+        return self._request(identity, cost).charges
+
+    def _request(self, identity: Identity, cost: int | None) -> Request:
         check_identity(identity)
         if not self._terms or self._has_names:
             self._terms = tuple(self._current_terms())
             self._counts = tuple([count_of(*term) for term in self._terms])
-            self._usual_tariffs = [tariff_of(*term, usual_cost(term[0])) for term in self._terms]
-        if cost is None:
-            return [Charge.at(tariff, identity) for tariff in self._usual_tariffs]
-        return [Charge(*term, identity, cost) for term in self._terms]
+            self._usual_tariffs = tuple(
+                [tariff_of(*term, usual_cost(term[0])) for term in self._terms]
+            )
+        tariffs = self._usual_tariffs
+        if cost is not None:
+            tariffs = tuple([tariff_of(*term, cost) for term in self._terms])
+        return request_at(tariffs, (identity,) * len(tariffs))
 
     def _current_terms(self) -> Iterator[tuple[Limit, Rate, str]]:
         for part in self._parts:

@@ -23,29 +23,46 @@ from .protocol import question_of
 SIZE = 4096
 
 
-def request_for(client: Client, charges: Sequence[Charge]) -> bytes:
-    """The call that charges these, as this client sends it. ValueError as keys_of() has it."""
+class Request:
+    """Charges that are asked for together, and the call that asks for them."""
+
+    __slots__ = ("_packed", "charges")
+
+    def __init__(self, tariffs: Sequence[Tariff], identities: Sequence[Identity]) -> None:
+        self.charges = list(map(Charge.at, tariffs, identities))
+        self._packed: tuple[Client | None, bytes] = None, b""
+
+    def packed(self, client: Client) -> bytes:
+        """The call as this client sends it. ValueError as keys_of() has it."""
+        known, packed = self._packed
+        if known is not client:
+            keys = [client.make_key(key) for key in keys_of(self.charges)]
+            packed = pack("EVALSHA", builtin("rate_limit").sha, keys, question_of(self.charges))
+            self._packed = client, packed  # one tuple, as threads replace it side by side
+        return packed
+
+
+def request_of(charges: Sequence[Charge]) -> Request:
+    """A request for charges like these."""
     tariffs = tuple([charge.tariff for charge in charges])
-    identities = tuple([charge.identity for charge in charges])
+    return request_at(tariffs, tuple([charge.identity for charge in charges]))
+
+
+def request_at(tariffs: tuple[Tariff, ...], identities: tuple[Identity, ...]) -> Request:
+    """The request for a charge at each of these tariffs, of the identity in the same place."""
     for identity in identities:
         if type(identity) is not str or len(identity) > LONGEST_IDENTITY:
-            return _request.__wrapped__(tariffs, identities, client)
-    return _request(tariffs, identities, client)
+            return Request(tariffs, identities)
+    return _remembered(tariffs, identities)
 
 
-@lru_cache(SIZE)
-def _request(
-    tariffs: tuple[Tariff, ...], identities: tuple[Identity, ...], client: Client
-) -> bytes:
-    charges = list(map(Charge.at, tariffs, identities))
-    keys = [client.make_key(key) for key in keys_of(charges)]
-    return pack("EVALSHA", builtin("rate_limit").sha, keys, question_of(charges))
+_remembered = lru_cache(SIZE)(Request)
 
 
 def forget(*, setting: str = "SECRET_KEY", **kwargs: object) -> None:
     """Forget all: what keys are made of has changed."""
     if setting in {"SECRET_KEY", "CACHES", "REDIS_ATOMIC"}:
-        _request.cache_clear()
+        _remembered.cache_clear()
 
 
 setting_changed.connect(forget, dispatch_uid="redis_atomic.limits_requests")
