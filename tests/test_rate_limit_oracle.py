@@ -274,6 +274,15 @@ def test_in_steady_traffic_every_answer_and_refund_is_that_of_the_model(seed):
     compare_long_run(seed, 300)
 
 
+@pytest.mark.parametrize("amount", range(99, 106))
+def test_where_a_log_becomes_too_long_to_be_read_whole_answers_are_those_of_the_model(amount):
+    rng = random.Random(amount)
+    full = [Step(0, 0, 1, (1,), False, None, None)] * amount
+    leaving = [Step(990 / amount, 0, 1, (1,), rng.random() < 0.1, None, None)] * 150
+    compare([Limit(Rate(amount, 8_000_000))], [*full, *leaving])
+    compare([Limit(Rate(amount, 60_000_000))], [*leaving, *full, *leaving])
+
+
 @pytest.mark.stress
 def test_a_hundred_thousand_answers_are_those_of_the_model():
     assert sum(compare_long_run(1000 + seed, 500) for seed in range(200)) == 100_000

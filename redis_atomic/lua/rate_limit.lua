@@ -3,30 +3,31 @@
 -- A sliding window ("w") is a log: 16 bytes of header and a ring of 3-byte records, one for each
 -- unit of cost that counts, oldest first. A record is the tick it was charged at, modulo 2^24; a
 -- tick is a power of two of microseconds, long enough that a unit lives less than 2^23 of them, so
--- that no record is mistaken for one of another turn. A token bucket ("b") is the moment it was
--- last charged and its backlog then, which drains steadily; both are whole numbers.
+-- that no record is mistaken for one of another turn. A small log is read and written as a whole,
+-- a large one piece by piece. A token bucket ("b") is the moment it was last charged and its
+-- backlog then, which drains steadily; both are whole numbers.
 --
 -- A capital letter is a limit in shadow mode: it refuses nothing, and is charged when it has room.
--- "charge" charges, "peek" only tells. A refusal writes nothing. Times are microseconds, but for
--- the window: milliseconds, as PEXPIRE takes them.
+-- "charge" charges, "peek" only tells. A refusal writes nothing. Times are microseconds.
 --
--- There is one text for each limit, as few arguments take less time: "w 100 1 60000 8" is kind,
--- capacity, cost, window and tick, of a bucket unit and drain. After the last, for tests only, come
--- the time and the shortest TTL. The reply is allowed, now, and of each limit remaining,
--- retry_after (-1: never), reset_after.
+-- There is one text for each limit, as few arguments take less time, and packed, as that is read
+-- sooner: kind, capacity, cost; of a window the ticks for which a unit counts and the tick, of a
+-- bucket unit and drain; the TTL of a window in digits, milliseconds, as PEXPIRE takes it. After
+-- the last, for tests only, come the time and the shortest TTL. The reply is allowed, now, and of
+-- each limit remaining, retry_after (-1: never), reset_after.
 --
 -- Offsets go to Redis as text: it would write a number with 17 digits, which takes longer than all
 -- of the arithmetic here. Functions are few, as each is made anew at every call.
 --
 -- keys: *limits
--- args: mode:str *terms:str
+-- args: mode:str *terms:bytes
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
 local FORMAT = '>I7I3I3I3' -- the newest record's whole tick, the ring's head, records and places
-local READ_AHEAD = '319' -- with the header come the records of all but large logs
+local TERMS = '>c1I7I7I7I7s'
+local WHOLE, READ_AHEAD = 101, '318' -- places of a log that is read whole, and its last byte
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local TERMS = '(%a) (%d+) (%d+) (%d+) (%d+)'
 local test_time, test_ttl = ARGV[#KEYS + 2], ARGV[#KEYS + 3]
 
 local now = test_time
@@ -49,19 +50,25 @@ end
 
 -- Read all.
 local states, reply, allowed = {}, { 0, now, 0, 0, 0 }, true
+-- Of the limit at hand, a window or a bucket. What was read last is not put aside, so that one
+-- limit, the usual case, needs no table.
+local kind, capacity, cost, third, fourth, ttl
+local tick_now, head, used, size, log
+local moment, backlog
 for i = 1, #KEYS do
-  local kind, capacity, cost, third, fourth = string.match(ARGV[i + 1], TERMS)
-  local state, free, retry, reset
+  if i > 1 then
+    states[i - 1] =
+      { kind, capacity, cost, third, fourth, ttl, tick_now, head, used, size, log, moment, backlog }
+  end
+  kind, capacity, cost, third, fourth, ttl = struct.unpack(TERMS, ARGV[i + 1])
+  local free, retry, reset
   local foreign = false
-  capacity, cost = capacity + 0, cost + 0
 
   if kind == 'w' or kind == 'W' then
-    local window, tick = third * 1000, fourth + 0
-    -- A unit counts for at least a window: a tick more makes up for the one begun when it came.
-    local life = ceil(window / tick) + (tick > 1 and 1 or 0)
-    local tick_now = floor(now / tick)
-    local newest, head, used, size, dead = 0, 0, 0, 1, 0
-    local log = redis.call('GETRANGE', KEYS[i], '0', READ_AHEAD)
+    local life, tick = third, fourth
+    local newest, dead = 0, 0
+    tick_now, head, used, size = floor(now / tick), 0, 0, 1
+    log = redis.call('GETRANGE', KEYS[i], '0', READ_AHEAD)
     if log ~= '' then
       if #log > HEADER then
         newest, head, used, size = struct.unpack(FORMAT, log)
@@ -98,11 +105,9 @@ for i = 1, #KEYS do
       retry = (tick_now - age(i, log, last, tick_now) + life) * tick - now
     end
     reset = used > 0 and (newest + life) * tick - now or 0
-    local ends = (tick_now + life) * tick - now
-    state = { kind, capacity, cost, third, tick_now, head, used, size, ends }
   else
-    local unit, drain = third + 0, fourth + 0
-    local moment, backlog = now, 0
+    local unit, drain = third, fourth
+    moment, backlog = now, 0
     local bucket = redis.call('GET', KEYS[i])
     if bucket then
       local before = -1
@@ -120,8 +125,6 @@ for i = 1, #KEYS do
       retry = ceil((charged - full) / drain) + moment - now
     end
     reset = backlog > 0 and ceil(backlog / drain) + moment - now or 0
-    local left, empty = floor((full - charged) / unit), ceil(charged / drain)
-    state = { kind, capacity, cost, third, moment, charged, left, empty }
   end
 
   if foreign then
@@ -129,7 +132,6 @@ for i = 1, #KEYS do
   elseif cost > capacity then
     retry = -1
   end
-  states[i] = state
   reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = free, retry, reset
   allowed = allowed and (retry == 0 or kind == 'W' or kind == 'B')
 end
@@ -142,51 +144,63 @@ if ARGV[1] == 'peek' then
   return reply
 end
 
--- Write all, but limits in shadow mode that have no room.
-for i = 1, #KEYS do
-  local kind, capacity, cost, window, tick_now, head, live, size, ends = unpack(states[i])
+-- Write all, but limits in shadow mode that have no room: the last first, as it is at hand.
+for i = #KEYS, 1, -1 do
+  if i < #KEYS then
+    kind, capacity, cost, third, fourth, ttl, tick_now, head, used, size, log, moment, backlog =
+      unpack(states[i], 1, 13)
+  end
   if cost == 0 or reply[3 * i + 1] ~= 0 then
     -- Nothing to charge.
   elseif kind == 'w' or kind == 'W' then
-    local used, ttl = live + cost, test_ttl or window
-    local record = struct.pack('>I3', tick_now % TURN)
-    if live > 0 and used <= size and size <= 4 * used + 32 then
+    local life, tick, live = third, fourth, used
+    local new = struct.pack('>I3', tick_now % TURN)
+    if cost > 1 then
+      new = string.rep(new, cost)
+    end
+    used = live + cost
+    ttl = test_ttl or ttl
+    if size > WHOLE and live > 0 and used <= size and size <= 4 * used + 32 then
       local tail = (head + live) % size
-      local ahead = min(cost, size - tail)
-      local at = HEADER + tail * RECORD .. ''
+      local at, ahead = HEADER + tail * RECORD .. '', (size - tail) * RECORD
       redis.call('SETRANGE', KEYS[i], '0', struct.pack(FORMAT, tick_now, head, used, size))
-      redis.call('SETRANGE', KEYS[i], at, ahead == 1 and record or string.rep(record, ahead))
-      if ahead < cost then
-        redis.call('SETRANGE', KEYS[i], HEADER .. '', string.rep(record, cost - ahead))
+      if #new <= ahead then
+        redis.call('SETRANGE', KEYS[i], at, new)
+      else
+        redis.call('SETRANGE', KEYS[i], at, string.sub(new, 1, ahead))
+        redis.call('SETRANGE', KEYS[i], HEADER .. '', string.sub(new, ahead + 1))
       end
       redis.call('PEXPIRE', KEYS[i], ttl)
     else
       -- One SET takes exactly the memory it needs; growing in place takes up to twice as much.
-      local room = max(used, min(capacity, max(8, ceil(1.5 * used))))
-      local ahead = min(live, size - head)
-      local at = HEADER + head * RECORD
-      local old, wrapped = '', ''
-      if live > 0 then
+      local room = used
+      if used > WHOLE then
+        room = max(used, min(capacity, ceil(1.5 * used)))
+        new = new .. string.rep('\0', (room - used) * RECORD)
+      end
+      local at, ahead = HEADER + head * RECORD, min(live, size - head)
+      local old = ''
+      if size <= WHOLE then
+        old = string.sub(log, at + 1, at + live * RECORD) -- written whole, it does not come round
+      elseif live > 0 then
         old = redis.call('GETRANGE', KEYS[i], at .. '', at + ahead * RECORD - 1 .. '')
+        if ahead < live then
+          local stop = HEADER + (live - ahead) * RECORD - 1 .. ''
+          old = old .. redis.call('GETRANGE', KEYS[i], HEADER .. '', stop)
+        end
       end
-      if ahead < live then
-        local stop = HEADER + (live - ahead) * RECORD - 1 .. ''
-        wrapped = redis.call('GETRANGE', KEYS[i], HEADER .. '', stop)
-      end
-      local log = struct.pack(FORMAT, tick_now, 0, used, room)
-        .. old
-        .. wrapped
-        .. string.rep(record, cost)
-        .. string.rep('\0', (room - used) * RECORD)
-      redis.call('SET', KEYS[i], log, 'PX', ttl)
+      local header = struct.pack(FORMAT, tick_now, 0, used, room)
+      redis.call('SET', KEYS[i], header .. old .. new, 'PX', ttl)
     end
-    reply[3 * i], reply[3 * i + 2] = capacity - used, ends
+    reply[3 * i], reply[3 * i + 2] = capacity - used, (tick_now + life) * tick - now
   else
-    local moment, charged, free, empty = unpack(states[i], 5)
+    local unit, drain, charged = third, fourth, backlog + cost * third
+    local empty = ceil(charged / drain)
     -- Rounded up, so never 0.
-    local ttl = test_ttl or ceil(empty / 1000) .. ''
+    ttl = test_ttl or ceil(empty / 1000) .. ''
     redis.call('SET', KEYS[i], struct.pack('>dd', moment, charged), 'PX', ttl)
-    reply[3 * i], reply[3 * i + 2] = free, empty + moment - now
+    reply[3 * i] = floor((capacity * unit - charged) / unit)
+    reply[3 * i + 2] = empty + moment - now
   end
 end
 return reply

@@ -5,12 +5,12 @@
 -- which tick a window's units were recorded at, and how much of a bucket's may be left. Units
 -- of one tick are alike, so they need no names. See rate_limit.lua for the keys' contents.
 --
--- There is one text for each limit: kind, end, cost, window and tick, of a bucket unit and drain.
+-- There is one text for each limit, as rate_limit.lua has it, but with the end for the capacity.
 -- After the last, for tests only, comes the time. The reply is the units given back, of a bucket
 -- rounded down.
 --
 -- keys: *limits
--- args: *terms:str
+-- args: *terms:bytes
 -- returns: list
 -- errors: WRONGTYPE
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
@@ -58,8 +58,8 @@ local function put(i, log, from, text)
   end
 end
 
-local function read_window(i, stop, cost, window, tick)
-  local log = { cost = cost, head = 0, used = 0, size = 0, newest = 0 }
+local function read_window(i, stop, cost, life, tick)
+  local log = { cost = cost, life = life, head = 0, used = 0, size = 0, newest = 0 }
   local header = redis.call('GETRANGE', KEYS[i], 0, HEADER - 1)
   if header ~= '' then
     if #header < HEADER then
@@ -70,8 +70,7 @@ local function read_window(i, stop, cost, window, tick)
       return nil
     end
   end
-  log.life = math.ceil(window * 1000 / tick) + (tick > 1 and 1 or 0)
-  log.age = log.newest - (stop / tick - log.life)
+  log.age = log.newest - (stop / tick - life)
   log.left = now >= stop
   return log
 end
@@ -130,9 +129,9 @@ end
 
 local states, given = {}, {}
 for i = 1, #KEYS do
-  local kind, stop, cost, third, fourth = string.match(ARGV[i], '(%a) (%d+) (%d+) (%d+) (%d+)')
+  local kind, stop, cost, third, fourth = struct.unpack('>c1I7I7I7I7s', ARGV[i])
   local read = string.lower(kind) == 'w' and read_window or read_bucket
-  local state = read(i, stop + 0, cost + 0, third + 0, fourth + 0)
+  local state = read(i, stop, cost, third, fourth)
   if not state then
     return redis.error_reply('WRONGTYPE KEYS[' .. i .. '] holds something else than a rate limit')
   end

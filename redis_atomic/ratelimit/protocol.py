@@ -129,13 +129,13 @@ def take_back(charges: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]
     return Call(builtin("rate_limit_refund"), tuple(keys), args)
 
 
-def _terms(tariff: Tariff, capacity_or_end: int, cost: int) -> str:
+def _terms(tariff: Tariff, capacity_or_end: int, cost: int) -> bytes:
     """What the scripts are told of one limit; a capital letter is a limit in shadow mode."""
     rate, limit = tariff.rate, tariff.limit
     if limit.algorithm == "sliding_window":
-        kind, third, fourth = "w", rate.window // MILLISECOND, tick_of(rate.window)
+        tick = tick_of(rate.window)
+        kind, numbers, ttl = b"w", (life_of(rate.window, tick), tick), rate.window // MILLISECOND
     else:
-        kind, (third, fourth) = "b", unit_and_drain(rate)
-    if limit.shadow:
-        kind = kind.upper()
-    return f"{kind} {capacity_or_end} {cost} {third} {fourth}"
+        kind, numbers, ttl = b"b", unit_and_drain(rate), 0  # it is for as long as it is not empty
+    packed = [number.to_bytes(7, "big") for number in (capacity_or_end, cost, *numbers)]
+    return b"%b%b%d\0" % (kind.upper() if limit.shadow else kind, b"".join(packed), ttl)
