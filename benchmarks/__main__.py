@@ -39,8 +39,8 @@ def main() -> int:
         with running() as server:
             configure(server.url, server.unix_url)
             about = machine(server)
-            print(json.dumps(about, indent=1), flush=True)
-            with awake():
+            with awake() as about["cores"]:
+                print(json.dumps(about, indent=1), flush=True)
                 results = measure(chosen(options.only), Run(server, options.rounds, options.quick))
     except ImportError as error:
         print(error, file=sys.stderr)
@@ -115,9 +115,9 @@ def save(folder: Path, about: dict[str, Any], results: dict[str, Result], *, mer
 def measured_before(path: Path, about: dict[str, Any]) -> dict[str, Result]:
     """What the file has; SystemExit if that was measured on or with something else."""
     before, results = report.read(path)
-    for what in ("machine", "Python", "server", "packages"):
-        if about[what] != before[what]:
-            raise SystemExit(f"Not written: {what} was {before[what]}, is {about[what]}.")
+    for what in ("machine", "cores", "Python", "server", "packages"):
+        if about[what] != before.get(what):
+            raise SystemExit(f"Not written: {what} was {before.get(what)}, is {about[what]}.")
     return results
 
 

@@ -75,6 +75,7 @@ def described(about: dict[str, Any]) -> str:
     missing = [name for name, version in about["packages"].items() if not version]
     lines = {
         "machine": about["machine"],
+        "cores": about.get("cores", ""),
         "load average before": " ".join(map(str, about["load average"])),
         "server": about["server"],
         "Python": about["Python"],
