@@ -2,12 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.charge import Charge, count_of
 from redis_atomic.ratelimit.decision import Answer, Decision, State
 from redis_atomic.ratelimit.limit import Limit, check_apart, check_cost, usual_cost
 from redis_atomic.ratelimit.protocol import (
     LONGEST_LIFE,
-    count_of,
     key_of,
     life_of,
     tag_of,

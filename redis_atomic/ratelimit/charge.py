@@ -7,6 +7,9 @@ same from request to request, worked out once. A ``Charge`` is a tariff for some
 
 from __future__ import annotations
 
+from functools import lru_cache
+from hashlib import blake2b
+
 from .limit import Limit, check_cost
 from .rate import Rate
 
@@ -15,12 +18,19 @@ Identity = str | tuple[str, ...]
 #: Raw identities are remembered: long ones would make a bounded memory a large one.
 LONGEST_IDENTITY = 256
 
+LONGEST_SCOPE = 64
+
 #: A limit whose rate or cost is computed has many; a limit keeps so many at hand.
 MOST_TARIFFS = 256
 
 
 class Tariff:
-    """A limit at one rate, in one scope, for one cost. ``capacity`` and ``label`` are Limit's."""
+    """
+    A limit at one rate, in one scope, for one cost.
+
+    ``capacity`` and ``label`` are Limit's; ``count`` is what it counts as, ``terms`` who
+    asks, at whatever cost; ``public``: other clients may hear what it says.
+    """
 
     def __init__(self, limit: Limit, rate: Rate, scope: str, cost: int) -> None:
         if rate is not limit.rate:
@@ -31,6 +41,9 @@ class Tariff:
         self.cost = cost
         self.capacity = limit.capacity(rate)
         self.label = limit.label(rate)
+        self.count = count_of(limit, rate, scope)
+        self.terms = limit, rate, scope
+        self.public = "post" not in limit.kinds
 
 
 def tariff_of(limit: Limit, rate: Rate, scope: str, cost: int = 1) -> Tariff:
@@ -47,6 +60,35 @@ def tariff_of(limit: Limit, rate: Rate, scope: str, cost: int = 1) -> Tariff:
             tariffs.clear()
         tariff = tariffs[rate, scope, cost] = Tariff(limit, rate, scope, cost)
     return tariff
+
+
+def standing_tariff(limit: Limit, scope: str) -> Tariff:
+    """tariff_of() where rate and cost are the limit's own, whatever the request."""
+    tariffs: dict[str, Tariff] = limit.__dict__.setdefault("_standing_tariffs", {})
+    tariff = tariffs.get(scope)
+    if tariff is None:
+        rate, cost = limit.rate, limit.cost
+        assert isinstance(rate, Rate)
+        assert isinstance(cost, int)
+        tariff = tariffs[scope] = tariff_of(limit, rate, scope, cost)
+    return tariff
+
+
+def count_of(limit: Limit, rate: Rate, scope: str) -> str:
+    """
+    What a limit counts, whoever asks: limits of one scope and window share it.
+
+    A window's records depend on its period alone, a bucket's on its whole rate.
+    """
+    kind = f"w:{rate.period}" if limit.algorithm == "sliding_window" else f"b:{rate}"
+    return f"{_short(scope)}:{kind}"
+
+
+@lru_cache(maxsize=1024)
+def _short(scope: str) -> str:
+    if len(scope) <= LONGEST_SCOPE and scope.isascii() and scope.isprintable():
+        return scope
+    return blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class Charge:

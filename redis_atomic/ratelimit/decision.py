@@ -177,8 +177,18 @@ class Decision:
 
     @property
     def shadowed(self) -> bool:
-        pairs = zip(self._charges, self._answer.states, strict=True)
-        return any(state.retry_after != 0 for charge, state in pairs if charge.limit.shadow)
+        return bool(
+            [
+                state
+                for charge, state in zip(self._charges, self._states, strict=True)
+                if charge.tariff.limit.shadow and state.retry_after != 0
+            ]
+        )
+
+    @property
+    def _states(self) -> Sequence[State]:
+        """What each limit answered, in microseconds."""
+        return self._answer.states
 
     @property
     def limits(self) -> tuple[LimitState, ...]:

@@ -23,7 +23,6 @@ from ..conf import conf
 from .charge import LONGEST_IDENTITY, Charge, Identity
 from .decision import Decision
 from .limit import Limit, usual_cost
-from .protocol import count_of
 from .rate import Rate
 
 LONGEST = 5.0  # seconds
@@ -165,11 +164,11 @@ def _dearest(charges: Sequence[Charge]) -> int:
 
 
 def _place(charge: Charge) -> tuple[str, Identity]:
-    return count_of(charge.limit, charge.rate, charge.scope), charge.identity
+    return charge.tariff.count, charge.identity
 
 
 def _terms(charges: Sequence[Charge]) -> Terms:
-    return tuple([(charge.limit, charge.rate, charge.scope) for charge in charges])
+    return tuple([charge.tariff.terms for charge in charges])
 
 
 def _identities(charges: Sequence[Charge]) -> object:

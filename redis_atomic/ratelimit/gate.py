@@ -20,11 +20,11 @@ from django.http.response import HttpResponseBase
 
 from ..signals import rate_limited
 from .addresses import client_address
-from .charge import Charge
+from .charge import Charge, standing_tariff
 from .decision import Decision
 from .header_fields import Entry, set_header_fields
 from .http import refusal, set_refusal_fields
-from .identity import Kwargs, identify
+from .identity import Kwargs, identify, identity_told
 from .limit import Limit, as_rate
 from .limiter import adecide, arefund, decide, refund
 from .methods import covers
@@ -70,7 +70,7 @@ class Record:
         self.decisions: list[Decision] = []
 
     def add(self, charges: Sequence[Charge], decision: Decision) -> list[Entry]:
-        entries = [Entry(*each) for each in zip(charges, decision.limits, strict=True)]
+        entries = list(map(Entry, charges, decision._states))
         self.entries += entries
         self.decisions.append(decision)
         return entries
@@ -152,7 +152,11 @@ def _charges(
         if rule.exempt is not None and (yield from _is_exempt(request, rule.exempt)):
             continue
         for limit in rule.limits():
-            charge = yield from _charge(request, limit, rule.scope_in(view), kwargs)
+            scope = limit.scope or limit.name or rule.scope_in(view)
+            if limit.fixed:
+                charge = _fixed_charge(request, limit, scope, kwargs)
+            else:
+                charge = yield from _charge(request, limit, scope, kwargs)
             if charge is None or _is_known(charge, known):
                 continue
             known.append(charge)
@@ -181,6 +185,18 @@ def _are_one(charge: Charge, other: Charge) -> bool:
     )
 
 
+def _fixed_charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Charge | None:
+    """_charge() without asking: so the usual limit costs little."""
+    methods: Any = limit.methods
+    exempt: Any = limit.exempt
+    if not covers(methods, request.method):
+        return None
+    if exempt is not None and is_in(client_address(request), exempt):
+        return None
+    identity = identity_told(request, limit.key or "ip", kwargs, missing=limit.missing)
+    return None if identity is None else Charge.at(standing_tariff(limit, scope), identity)
+
+
 def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
     """The limit for this request, or None where it does not apply to it."""
     methods: Any = limit.methods
@@ -199,7 +215,7 @@ def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> S
     cost: Any = limit.cost
     if callable(cost):
         cost = yield from called(cost, request)
-    return Charge(limit, as_rate(rate), limit.scope or limit.name or scope, identity, cost)
+    return Charge(limit, as_rate(rate), scope, identity, cost)
 
 
 def _answer(
@@ -235,7 +251,7 @@ def _not_to_count(response: Any, entries: Iterable[Entry]) -> Steps[list[Charge]
 
 
 def _tell(request: HttpRequest, decision: Decision) -> Steps[None]:
-    if rate_limited.has_listeners():
+    if rate_limited.receivers:
         told = {"sender": None, "request": request, "decision": decision}
         yield Ask(
             partial(rate_limited.send_robust, **told), partial(rate_limited.asend_robust, **told)

@@ -26,8 +26,8 @@ from typing import NamedTuple
 from django.http.response import HttpResponseBase
 
 from ..conf import conf
-from .charge import Charge
-from .decision import LimitState
+from .charge import Charge, Tariff
+from .decision import NEVER, State
 from .rate import SECOND, Rate
 
 
@@ -35,40 +35,42 @@ class Entry(NamedTuple):
     """A limit that was asked for this request, and what it said."""
 
     charge: Charge
-    state: LimitState
-
-    @property
-    def public(self) -> bool:
-        return "post" not in self.charge.limit.kinds
+    state: State
 
     @property
     def refuses(self) -> bool:
-        return self.state.retry_after != 0.0 and not self.state.shadowed
+        return self.state.retry_after != 0 and not self.charge.tariff.limit.shadow
 
 
 def set_header_fields(response: HttpResponseBase, entries: Iterable[Entry]) -> None:
     """Say in the response's header what these limits said."""
-    entries = [entry for entry in entries if entry.public]
-    if entries and conf.RATE_LIMIT_HEADERS == "draft":
-        policies = _policies_of(entries)
-        refusing = [entry for entry in entries if entry.refuses]
-        response.headers["RateLimit-Policy"] = policies.field
-        response.headers["RateLimit"] = ", ".join(
+    form, entries = conf.RATE_LIMIT_HEADERS, public(entries)
+    if entries and form == "draft":
+        policies, headers = _policies_of(entries), response.headers
+        refused = bool([entry for entry in entries if entry.refuses])
+        headers["RateLimit-Policy"] = policies.field
+        headers["RateLimit"] = ", ".join(
             [
-                _quota(policy, entry, refused=bool(refusing))
+                _quota(policy, entry, refused)
                 for policy, entry in zip(policies.each, entries, strict=True)
             ]
         )
-    elif entries and conf.RATE_LIMIT_HEADERS == "legacy":
-        state = min((entry.state for entry in entries), key=tightness)
-        response.headers["X-RateLimit-Limit"] = str(state.limit)
+    elif entries and form == "legacy":
+        entry = min(entries, key=tightness)
+        state, reset = entry.state, time.time() + entry.state.reset_after / SECOND
+        response.headers["X-RateLimit-Limit"] = str(entry.charge.capacity)
         response.headers["X-RateLimit-Remaining"] = str(state.remaining)
-        response.headers["X-RateLimit-Reset"] = str(math.ceil(time.time() + state.reset_after))
+        response.headers["X-RateLimit-Reset"] = str(math.ceil(reset))
 
 
-def tightness(state: LimitState) -> tuple[bool, float, float]:
+def public(entries: Iterable[Entry]) -> list[Entry]:
+    """Those of which other clients may hear."""
+    return [entry for entry in entries if entry.charge.tariff.public]
+
+
+def tightness(entry: Entry) -> tuple[bool, int, int]:
     """Sorts the limit that matters most first: a refusal, then the least left."""
-    return (not state.refuses or state.shadowed, state.remaining, -state.reset_after)
+    return (not entry.refuses, entry.state.remaining, -entry.state.reset_after)
 
 
 def policy_names(entries: Sequence[Entry]) -> list[str]:
@@ -92,21 +94,20 @@ class Policies(NamedTuple):
 
 
 def _policies_of(entries: Sequence[Entry]) -> Policies:
-    return _policies(
-        tuple([(entry.state.name, entry.state.limit, entry.charge.rate) for entry in entries])
-    )
+    return _policies(tuple([entry.charge.tariff for entry in entries]))
 
 
 @lru_cache(maxsize=1024)
-def _policies(limits: tuple[tuple[str, int, Rate], ...]) -> Policies:
-    shared = Counter([name for name, _, _ in limits])
+def _policies(tariffs: tuple[Tariff, ...]) -> Policies:
+    shared = Counter([tariff.label for tariff in tariffs])
     each: dict[str, Policy] = {}
-    for name, quota, rate in limits:
+    for tariff in tariffs:
+        name, quota = tariff.label, tariff.capacity
         if shared[name] > 1:
-            name += f"-per-{rate.period}"
+            name += f"-per-{tariff.rate.period}"
         while name in each:
             name += "-also"
-        each[name] = Policy(name, quota, _window(quota, rate))
+        each[name] = Policy(name, quota, _window(quota, tariff.rate))
     field = ", ".join([f'"{name}";q={quota};w={window}' for name, quota, window in each.values()])
     return Policies(tuple(each.values()), field)
 
@@ -116,7 +117,7 @@ def _window(quota: int, rate: Rate) -> int:
     return max(1, -(-rate.window * quota // (rate.amount * SECOND)))
 
 
-def _quota(policy: Policy, entry: Entry, *, refused: bool) -> str:
+def _quota(policy: Policy, entry: Entry, refused: bool) -> str:
     """
     What is left, and the time until more is.
 
@@ -124,9 +125,11 @@ def _quota(policy: Policy, entry: Entry, *, refused: bool) -> str:
     limits that refuse tell it. Nor is it ever later than the window: a unit may
     count for a tick more than that, which rounding up would make a whole second.
     """
-    state = entry.state
-    field = f'"{policy.name}";r={state.remaining}'
-    if refused and not entry.refuses:
-        return field
-    seconds = (state.retry_after if entry.refuses else None) or state.reset_after
-    return f"{field};t={min(math.ceil(seconds), policy.window)}"
+    state, time_left = entry.state, entry.state.reset_after
+    if refused:
+        if not entry.refuses:
+            return f'"{policy.name}";r={state.remaining}'
+        if state.retry_after != NEVER:
+            time_left = state.retry_after
+    seconds = min(-(-time_left // SECOND), policy.window)
+    return f'"{policy.name}";r={state.remaining};t={seconds}'

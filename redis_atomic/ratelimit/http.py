@@ -21,7 +21,7 @@ from django.utils.cache import patch_cache_control
 
 from ..conf import conf
 from .decision import Decision
-from .header_fields import Entry, policy_names
+from .header_fields import Entry, policy_names, public
 from .steps import Ask, Steps
 
 #: IANA's registry of problem types; these two are the draft's.
@@ -89,7 +89,8 @@ def set_refusal_fields(response: HttpResponseBase, decision: Decision) -> None:
 
 def retry_after(decision: Decision) -> int | None:
     """Whole seconds after which the request will pass, at least 1; None: never."""
-    return None if decision.retry_after is None else max(1, math.ceil(decision.retry_after))
+    seconds = decision.retry_after
+    return None if seconds is None else max(1, math.ceil(seconds))
 
 
 def _text(decision: Decision) -> HttpResponse:
@@ -98,7 +99,7 @@ def _text(decision: Decision) -> HttpResponse:
 
 
 def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
-    public = [entry for entry in entries if entry.public]
+    told = public(entries)
     closed = decision.degraded and conf.RATE_LIMIT_ON_ERROR == "closed"
     kind = "temporary-reduced-capacity" if closed else "quota-exceeded"
     problem = {
@@ -107,7 +108,7 @@ def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
         "status": 429,
         "detail": _advice(decision),
         "violated-policies": [
-            name for name, entry in zip(policy_names(public), public, strict=True) if entry.refuses
+            name for name, entry in zip(policy_names(told), told, strict=True) if entry.refuses
         ],
     }
     return JsonResponse(problem, status=429, content_type=JSON_TYPES[0])

@@ -71,6 +71,16 @@ def identify(
     return _identify_part(request, key, kwargs, missing)
 
 
+def identity_told(
+    request: HttpRequest, key: Any, kwargs: Kwargs, *, missing: str | None = None
+) -> Identity | None:
+    """identify() for the key of a fixed limit."""
+    if not isinstance(key, tuple):
+        return _read(request, key, kwargs, missing)
+    parts = tuple([_read(request, part, kwargs, missing) for part in key])
+    return None if None in parts else parts  # type: ignore[return-value]
+
+
 def _identify_tuple(
     request: HttpRequest, key: tuple[KeyPart, ...], kwargs: Kwargs, missing: str | None
 ) -> Steps[tuple[str, ...] | None]:
@@ -92,7 +102,18 @@ def _identify_part(
     elif key == "user":
         value = _user_id((yield Ask(_user, _auser, (request,))))
     else:
-        value = _reader(key)(request, kwargs)
+        return _read(request, key, kwargs, missing)
+    return _identity(request, key, value, kwargs, missing)
+
+
+def _read(request: HttpRequest, key: str, kwargs: Kwargs, missing: str | None) -> str | None:
+    """The identity by a key that the request itself tells."""
+    return _identity(request, key, _reader(key)(request, kwargs), kwargs, missing)
+
+
+def _identity(
+    request: HttpRequest, key: str, value: str, kwargs: Kwargs, missing: str | None
+) -> str | None:
     if value:
         return f"{key}:{value if len(value) <= LONGEST_VALUE else _digest(value)}"
     if missing == "skip":
@@ -102,7 +123,7 @@ def _identify_part(
     if key == "ip":
         warn_about_no_address(request)
         return "ip:"
-    return (yield from _identify_part(request, "ip", kwargs, missing))
+    return _read(request, "ip", kwargs, missing)
 
 
 def _ip(request: HttpRequest, kwargs: Kwargs) -> str:

@@ -128,6 +128,12 @@ class Limit:
         return "-".join([*self.kinds[:4], "per", rate.period])
 
     @cached_property
+    def fixed(self) -> bool:
+        """Whether a request is enough to know what it is charged: nobody else has to be asked."""
+        asked = (self.rate, self.cost, self.exempt, *self.keys)
+        return "user" not in self.keys and not any(map(callable, asked))
+
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of identity that the key asks for: ``("ip",)``, ``("user", "header")``."""
         return tuple([k.partition(":")[0] if isinstance(k, str) else "callable" for k in self.keys])

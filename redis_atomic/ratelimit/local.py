@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .charge import Charge
 from .decision import NEVER, Answer, State
-from .protocol import count_of, life_of, unit_and_drain
+from .protocol import life_of, unit_and_drain
 
 PARTS = 128
 #: Counts kept; the one that was idle longest makes room for a new one.
@@ -164,7 +164,7 @@ class LocalLimiter:
 
 
 def _name(charge: Charge) -> object:
-    return count_of(charge.limit, charge.rate, charge.scope), charge.identity, charge.limit.keys
+    return charge.tariff.count, charge.identity, charge.limit.keys
 
 
 def _charged(count: Count, charge: Charge, state: State, now: int) -> State:

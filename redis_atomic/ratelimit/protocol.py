@@ -14,14 +14,12 @@ from ..scripting.packing import Packed
 from ..scripting.script import Call, PrefixedKey
 from .charge import Charge, Tariff
 from .decision import Answer
-from .limit import Limit
 from .rate import MILLISECOND, Rate
 
 #: Changes with the keys' contents, so that two releases never misread each other's.
 FORMAT = "rl1"
 #: Records are stamps modulo 2^24: a unit has to be gone before half of that has passed.
 LONGEST_LIFE = 2**23
-LONGEST_SCOPE = 64
 
 
 def key_of(charge: Charge, secret: bytes) -> PrefixedKey:
@@ -33,22 +31,12 @@ def key_of(charge: Charge, secret: bytes) -> PrefixedKey:
     limits of one identity lie in one slot and can be asked at once.
     """
     tag = _hashed(_identity_parts(charge), secret)
-    return PrefixedKey(f"{FORMAT}:{{{tag}}}:{count_of(charge.limit, charge.rate, charge.scope)}")
+    return PrefixedKey(f"{FORMAT}:{{{tag}}}:{charge.tariff.count}")
 
 
 def tag_of(key: PrefixedKey) -> str:
     """The part of the key that decides its slot."""
     return key.name[len(FORMAT) :].partition("}")[0]
-
-
-def count_of(limit: Limit, rate: Rate, scope: str) -> str:
-    """
-    What a limit counts, whoever asks: limits of one scope and window share it.
-
-    A window's records depend on its period alone, a bucket's on its whole rate.
-    """
-    kind = f"w:{rate.period}" if limit.algorithm == "sliding_window" else f"b:{rate}"
-    return f"{_short(scope)}:{kind}"
 
 
 def _identity_parts(charge: Charge) -> list[str]:
@@ -74,13 +62,6 @@ def _hashed(parts: Sequence[str], secret: bytes) -> str:
     text = "".join([f"{len(part)}:{part}" for part in parts])
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=secret).digest()
     return urlsafe_b64encode(digest)[:22].decode()
-
-
-@lru_cache(maxsize=1024)
-def _short(scope: str) -> str:
-    if len(scope) <= LONGEST_SCOPE and scope.isascii() and scope.isprintable():
-        return scope
-    return blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .charge import Charge, Identity, Tariff, tariff_of
+from .charge import Charge, Identity, Tariff, count_of, tariff_of
 from .decision import Decision
 from .deny_cache import Terms, deny_cache
 from .limit import Limit, check_apart, check_cost, check_name, usual_cost
@@ -25,7 +25,6 @@ from .limiter import (
     reset,
 )
 from .named import limits_named
-from .protocol import count_of
 from .rate import Rate
 from .requests import Request, request_at
 
