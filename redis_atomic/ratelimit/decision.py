@@ -161,7 +161,7 @@ class Decision:
 
     @property
     def retry_after(self) -> float | None:
-        return 0.0 if self.allowed else self._answer.states[self._tightest].seconds_to_retry
+        return 0.0 if self._told[0] else self._answer.states[self._tightest].seconds_to_retry
 
     @property
     def reset_after(self) -> float:
@@ -199,9 +199,9 @@ class Decision:
     @property
     def _tightest(self) -> int:
         """Its place among the charges."""
-        places = range(len(self._charges))
-        if len(places) == 1:
+        if len(self._charges) == 1:
             return 0
+        places = range(len(self._charges))
         states = self._answer.states
         enforced = [i for i in places if not self._charges[i].limit.shadow] or places
         return min(enforced, key=lambda i: (_room if self.allowed else _hope)(states[i]))

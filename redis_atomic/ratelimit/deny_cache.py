@@ -38,6 +38,7 @@ class Refusal:
 
     __slots__ = (
         "_cost",
+        "_dearest",
         "_told",
         "_until",
         "identities",
@@ -51,7 +52,7 @@ class Refusal:
     ) -> None:
         self.terms = _terms(charges)
         self.identities = _identities(charges)
-        self._cost = charge.cost
+        self._cost, self._dearest = charge.cost, decision.cost
         self.usual_cost = usual_cost(charge.limit)
         self.usual_dearest = max([usual_cost(each.limit) for each in charges])
         now = monotonic()
@@ -70,9 +71,9 @@ class Refusal:
             return None
         decision, told = self._told
         if now - told > STALE:
-            decision = decision.later(now - told, dearest)
+            decision = decision.later(now - told, self._dearest)
             self._told = decision, now
-        return decision if decision.cost == dearest else decision.later(0.0, dearest)
+        return decision if dearest == self._dearest else decision.later(0.0, dearest)
 
 
 class DenyCache:

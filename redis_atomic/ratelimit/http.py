@@ -53,7 +53,7 @@ def refusal(
     if form in JSON_TYPES:
         return _problem(decision, entries)
     if template is None or form != "text/html":
-        return _text(decision)
+        return _text(retry_after(decision))
     context = {"decision": decision, "retry_after": retry_after(decision)}
     # A template's context processors may ask the database.
     body = yield Ask(
@@ -79,12 +79,13 @@ def _preferred_by(accept: str, forms: tuple[str, ...]) -> str | None:
 def set_refusal_fields(response: HttpResponseBase, decision: Decision) -> None:
     """Retry-After, and nothing for caches to keep (RFC 6585, section 4)."""
     seconds = retry_after(decision)
+    headers = response.headers
     if seconds is not None:
-        response.headers["Retry-After"] = str(seconds)
-    if "Cache-Control" in response.headers:
+        headers["Retry-After"] = str(seconds)
+    if "Cache-Control" in headers:
         patch_cache_control(response, no_store=True)
     else:
-        response.headers["Cache-Control"] = "no-store"
+        headers["Cache-Control"] = "no-store"
 
 
 def retry_after(decision: Decision) -> int | None:
@@ -93,8 +94,8 @@ def retry_after(decision: Decision) -> int | None:
     return None if seconds is None else max(1, math.ceil(seconds))
 
 
-def _text(decision: Decision) -> HttpResponse:
-    text = f"Too many requests. {_advice(decision)}\n"
+def _text(seconds: int | None) -> HttpResponse:
+    text = f"Too many requests. {_advice(seconds)}\n"
     return HttpResponseTooManyRequests(text.encode(), content_type="text/plain; charset=utf-8")
 
 
@@ -106,7 +107,7 @@ def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
         "type": PROBLEM_TYPES + kind,
         "title": "Too many requests",
         "status": 429,
-        "detail": _advice(decision),
+        "detail": _advice(retry_after(decision)),
         "violated-policies": [
             name for name, entry in zip(policy_names(told), told, strict=True) if entry.refuses
         ],
@@ -114,8 +115,7 @@ def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
     return JsonResponse(problem, status=429, content_type=JSON_TYPES[0])
 
 
-def _advice(decision: Decision) -> str:
-    seconds = retry_after(decision)
+def _advice(seconds: int | None) -> str:
     if seconds is None:
         return "This request costs more than is ever allowed at once."
     return f"Try again in {seconds} second{'s' if seconds != 1 else ''}."
