@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from redis_atomic.ratelimit import addresses
 from redis_atomic.ratelimit.addresses import client_address, parse_address, subscriber
-from redis_atomic.ratelimit.identity import LONGEST_VALUE, identify
+from redis_atomic.ratelimit.identity import LONGEST_VALUE, identify, identity_told
+from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.steps import awalk, walk
 
 PROXY = "10.0.0.1"
@@ -43,7 +44,10 @@ def post(data, content_type="application/x-www-form-urlencoded"):
 
 
 def who(request, key="ip", missing=None, **kwargs):
-    return walk(identify(request, key, kwargs, missing=missing))
+    identity = walk(identify(request, key, kwargs, missing=missing))
+    if Limit("5/m", key=key).fixed:
+        assert identity_told(request, key, kwargs, missing=missing) == identity
+    return identity
 
 
 def where(request):
