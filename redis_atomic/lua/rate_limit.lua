@@ -3,8 +3,8 @@
 -- A sliding window ("w") is a log: 16 bytes of header and a ring of 3-byte records, one for each
 -- unit of cost that counts, oldest first. A record is the tick it was charged at, modulo 2^24; a
 -- tick is a power of two of microseconds, long enough that a unit lives less than 2^23 of them, so
--- that no record is mistaken for one of another turn. A small log is read and written as a whole,
--- a large one piece by piece. A token bucket ("b") is the moment it was last charged and its
+-- that no record is mistaken for one of another turn. A small log is written as a whole, a large
+-- one piece by piece. A token bucket ("b") is the moment it was last charged and its
 -- backlog then, which drains steadily; both are whole numbers.
 --
 -- A capital letter is a limit in shadow mode: it refuses nothing, and is charged when it has room.
@@ -26,7 +26,8 @@
 local HEADER, RECORD, TURN, EXACT = 16, 3, 2 ^ 24, 2 ^ 53
 local FORMAT = '>I7I3I3I3' -- the newest record's whole tick, the ring's head, records and places
 local TERMS = '>c1I7I7I7I7s'
-local WHOLE, READ_AHEAD = 101, '318' -- places of a log that is read whole, and its last byte
+local READ_AHEAD = '318' -- with the header come the records of all but large logs
+local WHOLE = 48 -- places of a log that is written whole: more take longer than to write one
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local test_time, test_ttl = ARGV[#KEYS + 2], ARGV[#KEYS + 3]
 
