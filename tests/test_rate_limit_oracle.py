@@ -281,6 +281,8 @@ def test_where_a_log_gets_too_long_to_be_written_or_read_whole_answers_are_the_m
     leaving = [Step(990 / amount, 0, 1, (1,), rng.random() < 0.1, None, None)] * 150
     compare([Limit(Rate(amount, 8_000_000))], [*full, *leaving])
     compare([Limit(Rate(amount, 60_000_000))], [*leaving, *full, *leaving])
+    half = [Step(1700 / amount, 0, 1, (1,), False, None, None)] * 200
+    compare([Limit(Rate(amount, 1_000_000))], [*half, *full, *leaving])  # a ring that grew
 
 
 @pytest.mark.stress
