@@ -165,7 +165,7 @@ class _Kept:
         # Python polls before each read and each write of a socket that has a time-out: here
         # that is done once, and for a write, which always has room, not at all.
         self._timeout = self._socket.gettimeout()
-        self._patience = None if self._timeout is None else ceil(1000 * self._timeout)
+        self._patience = None if self._timeout is None else ceil(1000 * self._timeout)  # ms
         self._reader = None if isinstance(self._socket, SSLSocket) else reader_of(connection)
         if self._reader is not None:
             self._socket.settimeout(0)
@@ -193,7 +193,8 @@ class _Kept:
         if sent < len(packed):
             with self._waiting():
                 self._socket.sendall(packed[sent:])
-        if not self._readable(self._time_to_wait()):
+        pressing = is_pressing(self.connection)
+        if not self._readable(1000 * time_left() if pressing else self._patience):
             raise RedisTimeoutError("timed out")
         reader.feed(self._socket.recv(READ_SIZE))
         reply = reader.gets()
@@ -205,10 +206,6 @@ class _Kept:
             if reply is not NOT_ENOUGH_DATA:
                 self.connection._parser.handle_push_response(reply)
             return self.connection.read_response()
-
-    def _time_to_wait(self) -> float | None:
-        """Milliseconds; None: as long as it takes."""
-        return 1000 * time_left() if is_pressing(self.connection) else self._patience
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
