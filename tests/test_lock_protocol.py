@@ -455,13 +455,13 @@ def test_both_scripts_settle_alike():
     def body(name, start):
         text = builtin(name).source.decode()
         text = text[text.index(start) :]
-        text = text[: re.search(r"^ *end\n\n|^end\n", text[len(start) :], re.M).end() + len(start)]
-        text = re.sub(r"ARGV\[\d\]", "ARGV", text)  # the same values at other places
+        text = text[: re.search(r"^  end\n\n", text, re.M).end()]
         text = text.replace("(i, me)", "(i)").replace("if head == me then return me end", "")
         return [line.strip() for line in text.splitlines() if line.strip()]
 
-    for function in ("local function mint()", "local function settle("):
-        assert body("lock_acquire", function) == body("lock_finish", function)
+    settle = body("lock_acquire", "local function settle(")
+    assert len(settle) > 15
+    assert settle == body("lock_finish", "local function settle(")
 
 
 def test_a_token_is_readable_and_never_the_same():

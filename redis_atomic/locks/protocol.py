@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..exceptions import NotExecuted
 from ..scripting.builtin import builtin
+from ..scripting.packing import Arg
 from ..scripting.script import Call
 from .forms import Form, TokenCall
 from .keys import Keys
@@ -87,27 +88,27 @@ class Terms:
         self, nap: float = SLICE, fence_memory: float = 3600.0, wakes: bool = True
     ) -> None:
         self.nap = nap
-        # The arguments that are the same in each call, as the scripts take them.
-        granting = (milliseconds(GRANT), milliseconds(fence_memory), int(wakes))
-        alive, queue_ttl = nap + GRANT, max(QUEUE_TTL, 4 * nap)
-        self.acquiring = (milliseconds(alive), milliseconds(queue_ttl), *granting)
-        self.finishing = granting
+        # What is the same in each call, in the scripts' order: the latter two are their "terms".
+        self.fence_memory = milliseconds(fence_memory)
+        queueing = map(milliseconds, (nap + GRANT, max(QUEUE_TTL, 4 * nap), GRANT))
+        self.queueing = " ".join(map(str, (*queueing, int(wakes))))
+        self.granting = f"{milliseconds(GRANT)} {self.fence_memory} {int(wakes)}"
 
 
 @functools.lru_cache(maxsize=256)
 def _acquiring(limit: int, kind: str, terms: Terms, ttl: float, queueing: bool) -> Form[Answer]:
-    args = (milliseconds(ttl), int(queueing), *terms.acquiring)
+    args = (milliseconds(ttl), terms.fence_memory, f"{queueing:d} {terms.queueing}")
     return _form("lock_acquire", limit, kind, args, _answer)
 
 
 @functools.lru_cache(maxsize=256)
 def _finishing(limit: int, kind: str, terms: Terms, leave: bool, tombstone: float) -> Form[bool]:
     grave = milliseconds(tombstone) if tombstone else 0
-    return _form("lock_finish", limit, kind, (int(leave), grave, *terms.finishing), bool)
+    return _form("lock_finish", limit, kind, (int(leave), grave, terms.granting), bool)
 
 
 def _form(
-    script: str, limit: int, kind: str, args: tuple[int, ...], parse: Callable[[Any], T]
+    script: str, limit: int, kind: str, args: tuple[Arg, ...], parse: Callable[[Any], T]
 ) -> Form[T]:
     keys_of = functools.partial(Keys, limit=limit, kind=kind)
     return Form(builtin(script), keys_of, 3 + limit, args, parse)
