@@ -35,7 +35,7 @@ def acquire(lock: Lock, name: str) -> Lease:
     if attempt is not None:
         keeper.watch(lease)
         try:
-            lease.note_grant(drive(attempt.acquire()), attempt.began)
+            lease.note_grant(attempt.at_once() or drive(attempt.acquire()), attempt.began)
             if lock_acquired.receivers:
                 drive(_tell(lease))
         except BaseException as error:

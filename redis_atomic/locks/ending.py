@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import LockUnavailable
 from ..signals import lock_lost, lock_released
-from .returning import TIME, finish
-from .steps import Announce, Notify, Steps
+from .returning import TIME, finish, first_try
+from .steps import Announce, Ask, Notify, Steps, drive
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -20,19 +20,39 @@ logger = logging.getLogger("redis_atomic.locks")
 
 def give_back(lease: Lease) -> Steps[None]:
     """Give it back now. Raises what Lease.release() does."""
+    if _let_go(lease):
+        yield from _give_back(lease)
+
+
+def give_back_here(lease: Lease) -> None:
+    """give_back() in this thread, in no more steps than it takes: mostly it is one trip."""
+    if _let_go(lease):
+        first = first_try(lease.ticket, lease.client, lease.ttl)
+        freed = first.begin() == 1
+        if not freed or lease.lost.reason or lock_released.receivers:
+            drive(_give_back(lease, first))
+        else:
+            lease.ticket.trace = False
+
+
+def _let_go(lease: Lease) -> bool:
+    """No more belief and no more renewals, from before the request is sent; not for a child."""
     if lease.pid != os.getpid():
         logger.warning("The lock %r is process %d's; not released", lease.name, lease.pid)
-        return
+        return False
     if lease.ended or not lease.fence:
         raise lease.not_held()
+    lease.end("released")
+    return True
+
+
+def _give_back(lease: Lease, begun: Ask | None = None) -> Steps[None]:
     deadline = lease.lost.deadline
-    # No more belief and no more renewals, from before the request is sent.
-    lost = lease.end("released")
-    freed, repeated = yield from finish(lease.ticket, lease.client, lease.ttl)
-    if not lost and freed is False and not (repeated and time.monotonic() < deadline):
+    freed, repeated = yield from finish(lease.ticket, lease.client, lease.ttl, begun=begun)
+    in_time = repeated and time.monotonic() < deadline
+    if freed is False and not in_time and not lease.lost.reason:
         lease.lost.reason = "Redis no longer knew it when it was given back"
-        lost = True
-    if lost:
+    if lease.lost.reason:
         yield from tell_loss(lease)
         raise lease.loss()
     if lock_released.receivers:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ..client.connections import Client
 from ..exceptions import LockLost, LockNotOwned
 from .context import HeldHere
-from .ending import give_back
+from .ending import give_back, give_back_here
 from .loss import Loss
 from .options import Seconds, seconds
 from .protocol import Ticket, valid_for
@@ -176,7 +176,10 @@ class Lease:
         background, and ends at the latest with its TTL).
         In a forked child it does nothing but warn: the lock is the parent's.
         """
-        drive(self.leave())
+        if self.hold is None:
+            give_back_here(self)
+        else:
+            drive(self._leave_to(self.hold))
 
     async def arelease(self) -> None:
         """See release()."""
@@ -199,16 +202,14 @@ class Lease:
         else:
             self.check()
 
-    def end(self, how: str) -> bool:
-        """Stop believing in it; who looks after it lets go of it, too. Whether it was lost."""
+    def end(self, how: str) -> None:
+        """Stop believing in it; who looks after it lets go of it, too."""
         self.ended = how
-        lost = self.lost.is_set()
         self.lost.close()
         if self.held_by.get(self.place) is self._here:  # and not a later one's, of a semaphore
             self.held_by.pop(self.place, None)
         if self.keeper is not None:
             self.keeper.discard(self)
-        return lost
 
     # Handing over
 

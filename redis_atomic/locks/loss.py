@@ -84,9 +84,9 @@ class Loss:
             self._call_all()
 
     def close(self) -> None:
-        """It is over and can no longer be lost."""
+        """It is over, well unless it was lost by now, and can no longer be lost."""
+        self.is_set()
         self._closed = True
-        self.deadline = math.inf
         if self._callbacks:
             self._call_all()
 

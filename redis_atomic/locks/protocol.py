@@ -42,6 +42,7 @@ DRIFT_RATE, DRIFT = 0.01, 0.002
 MAX_LIMIT = 256
 
 HELD, BUSY = "HELD", "BUSY"
+GRANTED = HELD.encode()  # as it is received
 
 
 class Answer(NamedTuple):

@@ -50,18 +50,31 @@ class Finished(NamedTuple):
     repeated: bool
 
 
-def finish(ticket: Ticket, client: Client, ttl: float, patience: float = TIME) -> Steps[Finished]:
+def first_try(ticket: Ticket, client: Client, ttl: float) -> Ask:
+    """What finish() asks first, for those who begin with it themselves."""
+    return Ask(client, ticket.finish(ttl), ticket, TIME)
+
+
+def finish(
+    ticket: Ticket,
+    client: Client,
+    ttl: float,
+    patience: float = TIME,
+    begun: Ask | None = None,
+) -> Steps[Finished]:
     """
     Give back what the ticket has; unconfirmed after ``patience`` seconds, in the background.
 
-    From here on the token is dead; nothing else may ever be sent with it.
+    From here on the token is dead; nothing else may ever be sent with it. ``begun`` is a
+    first try that is under way.
     """
     end = time.monotonic() + patience
     repeated = False
     for _ in range(TRIES):
         left = max(end - time.monotonic(), min(patience, LAST_ANSWER))
+        ask, begun = begun or Ask(client, ticket.finish(ttl), ticket, left), None
         try:
-            freed: bool = yield Ask(client, ticket.finish(ttl), ticket, left)
+            freed: bool = yield ask
         except (NotExecuted, IndeterminateResult) as error:
             repeated |= isinstance(error, IndeterminateResult)
             if time.monotonic() >= end:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -94,25 +95,41 @@ class Ask:
     call: Call[Any]
     ticket: Ticket
     seconds: float
+    outcome: Any = None  # of its first trip
+    traced: bool = False
+    end: float = math.inf
+
+    def begin(self) -> Any:
+        """
+        Make the first trip, in this thread and ahead of perform(): its outcome.
+
+        None where it is not clear who is asked, or the call is not one that packs itself.
+        """
+        client, call, ticket = self.client, self.call, self.ticket
+        self.traced = ticket.note_sent()
+        self.end = time.monotonic() + self.seconds
+        if type(call) is TokenCall and (client.lean is not None or client.topology is None):
+            packed = call.packed(client)
+            try:
+                with within(self.seconds):
+                    self.outcome = packed_trip(client, packed)
+            except BaseException as error:
+                ticket.note_failure(error, self.traced)
+                raise
+        return self.outcome
 
     def perform(self) -> Any:
-        traced = self.ticket.note_sent()
+        if self.outcome is None:
+            self.begin()
         try:
-            with within(self.seconds):
-                return run(self.client, self.call, self._first_trip())
+            with within(self.end - time.monotonic()):
+                return run(self.client, self.call, self.outcome)
         except BaseException as error:
-            self.ticket.note_failure(error, traced)
+            self.ticket.note_failure(error, self.traced)
             raise
 
     async def aperform(self) -> Any:
         return await to_the_end(self._ask())
-
-    def _first_trip(self) -> Any:
-        """Its outcome, where the call is one that packs itself and it is clear who is asked."""
-        client, call = self.client, self.call
-        if type(call) is TokenCall and (client.lean is not None or client.topology is None):
-            return packed_trip(client, call.packed(client))
-        return None
 
     async def _ask(self) -> Any:
         traced = self.ticket.note_sent()

@@ -21,7 +21,7 @@ from ..exceptions import (
     NotExecuted,
     RedisAtomicError,
 )
-from .protocol import BUSY, GRANT, HELD, Answer, Ticket, valid_for
+from .protocol import BUSY, GRANT, GRANTED, HELD, Answer, Ticket, valid_for
 from .steps import LISTENERS, Ask, Listen, Sleep, Step, Steps
 
 #: No answer of Redis is waited for longer than this (seconds), whatever the alias allows.
@@ -55,6 +55,7 @@ class Attempt:
 
     troubled: float | None = None  # since when nobody answers
     deaf = False  # the last listening failed
+    _begun: Ask | None = None  # its first trip is made
 
     def __init__(
         self,
@@ -71,11 +72,21 @@ class Attempt:
         self.wait = wait
         self.queueing = fair and wait > 0
         self.listening = listening
-        self.began = time.monotonic()
+        self.began = self._sent = time.monotonic()
 
     @property
     def waited(self) -> float:
         return time.monotonic() - self.began
+
+    def at_once(self) -> Grant | None:
+        """The grant, where the first answer is one; None: acquire() goes on from what it is."""
+        stood = self.ticket.queued
+        self._begun = ask = self._ask()
+        reply = ask.begin()
+        if type(reply) is list and reply[0] == GRANTED:
+            self.ticket.queued = stood
+            return self._grant(reply[1], reply[2])
+        return None
 
     def acquire(self) -> Steps[Grant]:
         """
@@ -84,14 +95,11 @@ class Attempt:
         Raises LockBusy or LockUnavailable. Whatever it ends with but a grant, or if
         it is interrupted, ``finish`` has to follow.
         """
-        ticket, queueing, stood = self.ticket, self.queueing, False
-        # The same token each time: a slot granted by a lost reply is found again.
-        call = ticket.acquire(self.ttl, queueing=queueing)
+        ticket, stood = self.ticket, False
         while True:
-            sent = time.monotonic()
-            ticket.queued |= queueing  # so much may be true, should we be interrupted
+            ask, self._begun = self._begun or self._ask(), None
             try:
-                answer = yield Ask(self.client, call, ticket, self._time_for_an_answer(sent))
+                answer = yield ask
             except (NotExecuted, IndeterminateResult) as error:
                 yield self._after(error)
                 continue
@@ -99,20 +107,27 @@ class Attempt:
                 raise self._unavailable(error) from error
             if answer.state == HELD:
                 ticket.queued = stood
-                return self._grant(answer, sent)
-            self.troubled, stood = None, queueing
+                return self._grant(answer.number, answer.place)
+            self.troubled, stood = None, self.queueing
             if answer.state != BUSY:
                 raise AssertionError(f"The finished token {ticket.token} was used again.")
             yield from self._pause(answer)
 
-    def _grant(self, answer: Answer, sent: float) -> Grant:
-        until = sent + valid_for(self.ttl)
+    def _ask(self) -> Ask:
+        """With the same token each time: a slot granted by a lost reply is found again."""
+        ticket, self._sent = self.ticket, time.monotonic()
+        ticket.queued |= self.queueing  # so much may be true, should we be interrupted
+        call = ticket.acquire(self.ttl, queueing=self.queueing)
+        return Ask(self.client, call, ticket, self._time_for_an_answer(self._sent))
+
+    def _grant(self, fence: int, slot: int) -> Grant:
+        until = self._sent + valid_for(self.ttl)
         if time.monotonic() >= until:
             raise LockUnavailable(
                 f"The lock {self._name!r} was granted, but the answer took longer than its "
                 f"TTL of {self.ttl:g} s. Choose a TTL well above the time of a round trip."
             )
-        return Grant(answer.number, answer.place, sent, until)
+        return Grant(fence, slot, self._sent, until)
 
     def _pause(self, answer: Answer) -> Steps[None]:
         """Sleep until it makes sense to ask again; LockBusy when the time is over."""
