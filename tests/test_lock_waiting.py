@@ -18,11 +18,12 @@ from redis_atomic.exceptions import (
 from redis_atomic.locks import returning
 from redis_atomic.locks import steps as steps_module
 from redis_atomic.locks.acquiring import prepare
+from redis_atomic.locks.asking import Ask
 from redis_atomic.locks.keys import Keys
 from redis_atomic.locks.lock import redis_lock
 from redis_atomic.locks.protocol import BUSY, GRANT, HELD, SLICE, Answer, Terms, Ticket
 from redis_atomic.locks.returning import finish
-from redis_atomic.locks.steps import Ask, Listen, Sleep, adrive, drive, to_the_end
+from redis_atomic.locks.steps import Listen, Sleep, adrive, drive, to_the_end
 from redis_atomic.locks.waiting import Attempt
 
 LOST = IndeterminateResult("the reply was lost")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +13,19 @@ from ..exceptions import LockNotOwned
 
 if TYPE_CHECKING:
     from .lease import Lease
+
+
+class _Process:
+    """This process, asked for its number once: that is a system call."""
+
+    pid = os.getpid()
+
+    def renew(self) -> None:
+        self.pid = os.getpid()
+
+
+this_process = _Process()
+os.register_at_fork(after_in_child=this_process.renew)
 
 
 class HasLease(Protocol):
@@ -53,10 +67,8 @@ _tasks: weakref.WeakKeyDictionary[Any, HeldHere] = weakref.WeakKeyDictionary()
 
 def held_here() -> HeldHere:
     """The leases that were acquired by what runs here: a task, or else a thread."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no loop runs
-        task = None
+    loop = asyncio._get_running_loop()  # current_task() would raise where there is none
+    task = None if loop is None else asyncio.current_task(loop)
     if task is None:
         return _thread.held
     held = _tasks.get(task)

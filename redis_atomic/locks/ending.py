@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import LockUnavailable
 from ..signals import lock_lost, lock_released
+from .asking import Ask
+from .context import this_process
 from .returning import TIME, finish, first_try
-from .steps import Announce, Ask, Notify, Steps, drive
+from .steps import Announce, Notify, Steps, drive
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -37,7 +38,7 @@ def give_back_here(lease: Lease) -> None:
 
 def _let_go(lease: Lease) -> bool:
     """No more belief and no more renewals, from before the request is sent; not for a child."""
-    if lease.pid != os.getpid():
+    if lease.pid != this_process.pid:
         logger.warning("The lock %r is process %d's; not released", lease.name, lease.pid)
         return False
     if lease.ended or not lease.fence:

@@ -21,9 +21,10 @@ from ..exceptions import (
     RedisAtomicError,
 )
 from ..scripting.script import Call
+from .asking import Ask, AskMany
 from .ending import tell_loss
 from .protocol import ttl_for, valid_for
-from .steps import Ask, AskMany, Sleep, Steps
+from .steps import Sleep, Steps
 from .waiting import LAST_ANSWER
 
 if TYPE_CHECKING:

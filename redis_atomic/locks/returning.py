@@ -20,8 +20,9 @@ from ..client.connections import Client
 from ..client.deadline import within
 from ..client.pipeline import Pipeline
 from ..exceptions import IndeterminateResult, NotExecuted, RedisAtomicError
+from .asking import Ask
 from .protocol import TOMBSTONE, Ticket
-from .steps import Ask, Sleep, Steps
+from .steps import Sleep, Steps
 from .waiting import LAST_ANSWER, TROUBLE
 
 logger = logging.getLogger("redis_atomic.locks")

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import methodcaller
@@ -26,12 +25,9 @@ from django.dispatch import Signal
 from .. import generators
 from ..client.connections import Client
 from ..client.deadline import awaited_within, within
-from ..client.execution import arun, packed_trip, run
-from ..client.pipeline import Pipeline
+from ..client.execution import arun, run
 from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.script import Call
-from .forms import TokenCall
-from .protocol import Ticket
 
 T = TypeVar("T")
 logger = logging.getLogger("redis_atomic.locks")
@@ -81,90 +77,6 @@ async def to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
             task.exception()  # seen: asyncio need not complain that nobody looked
         raise cancelled
     return task.result()
-
-
-@dataclass(slots=True)
-class Ask:
-    """
-    Send a call about a ticket, and note on the ticket what became of it.
-
-    An answer that takes more than ``seconds`` is a lost one.
-    """
-
-    client: Client
-    call: Call[Any]
-    ticket: Ticket
-    seconds: float
-    outcome: Any = None  # of its first trip
-    traced: bool = False
-    end: float = math.inf
-
-    def begin(self) -> Any:
-        """
-        Make the first trip, in this thread and ahead of perform(): its outcome.
-
-        None where it is not clear who is asked, or the call is not one that packs itself.
-        """
-        client, call, ticket = self.client, self.call, self.ticket
-        self.traced = ticket.note_sent()
-        self.end = time.monotonic() + self.seconds
-        if type(call) is TokenCall and (client.lean is not None or client.topology is None):
-            packed = call.packed(client)
-            try:
-                with within(self.seconds):
-                    self.outcome = packed_trip(client, packed)
-            except BaseException as error:
-                ticket.note_failure(error, self.traced)
-                raise
-        return self.outcome
-
-    def perform(self) -> Any:
-        if self.outcome is None:
-            self.begin()
-        try:
-            with within(self.end - time.monotonic()):
-                return run(self.client, self.call, self.outcome)
-        except BaseException as error:
-            self.ticket.note_failure(error, self.traced)
-            raise
-
-    async def aperform(self) -> Any:
-        return await to_the_end(self._ask())
-
-    async def _ask(self) -> Any:
-        traced = self.ticket.note_sent()
-        try:
-            return await awaited_within(self.seconds, arun(self.client, self.call))
-        except BaseException as error:
-            self.ticket.note_failure(error, traced)
-            raise
-
-
-@dataclass(slots=True)
-class AskMany:
-    """Send calls in one trip; a result or an exception for each."""
-
-    client: Client
-    calls: Sequence[Call[Any]]
-
-    def perform(self) -> list[Any]:
-        pipeline = Pipeline(self.client)
-        results = [pipeline.add(call) for call in self.calls]
-        pipeline.execute()
-        return [_outcome(result) for result in results]
-
-    async def aperform(self) -> list[Any]:
-        pipeline = Pipeline(self.client)
-        results = [pipeline.add(call) for call in self.calls]
-        await pipeline.aexecute()
-        return [_outcome(result) for result in results]
-
-
-def _outcome(result: Any) -> Any:
-    try:
-        return result.value
-    except RedisAtomicError as error:
-        return error
 
 
 @dataclass(slots=True)

@@ -21,8 +21,9 @@ from ..exceptions import (
     NotExecuted,
     RedisAtomicError,
 )
+from .asking import Ask
 from .protocol import BUSY, GRANT, GRANTED, HELD, Answer, Ticket, valid_for
-from .steps import LISTENERS, Ask, Listen, Sleep, Step, Steps
+from .steps import LISTENERS, Listen, Sleep, Step, Steps
 
 #: No answer of Redis is waited for longer than this (seconds), whatever the alias allows.
 TIMEOUT = 5.0
