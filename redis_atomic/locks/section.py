@@ -11,7 +11,7 @@ from ..exceptions import LockLost, LockNotOwned, LockUnavailable
 from .acquiring import aacquire, acquire
 from .context import sections
 from .lease import Lease
-from .steps import Steps, adrive, drive, to_the_end
+from .steps import to_the_end
 
 if TYPE_CHECKING:
     from .definition import Lock
@@ -40,7 +40,11 @@ class Section:
         tb: TracebackType | None,
     ) -> None:
         sections.set(tuple([each for each in sections.get() if each is not self]))
-        drive(self._leave(error))
+        if self._has_to_leave:
+            try:
+                self.lease.release()
+            except (LockUnavailable, LockLost) as trouble:
+                self._judge(trouble, error)
 
     async def __aenter__(self) -> Lease:
         self.lease = await aacquire(self.lock, self._name)
@@ -59,7 +63,11 @@ class Section:
         ours = False
         try:
             try:
-                await to_the_end(adrive(self._leave(error)))
+                if self._has_to_leave:
+                    try:
+                        await to_the_end(self.lease.arelease())
+                    except (LockUnavailable, LockLost) as trouble:
+                        self._judge(trouble, error)
             finally:  # whatever the body has made of it, our request to cancel is taken back
                 ours = self._cancelling is not None and self._cancelling.was_ours()
         except asyncio.CancelledError as late:
@@ -69,19 +77,20 @@ class Section:
         if ours and isinstance(error, asyncio.CancelledError):
             raise self.lease.loss() from error
 
-    def _leave(self, error: BaseException | None) -> Steps[None]:
-        """Give the lease back. The body's own exception wins over all we have to say."""
-        if self.lease.ended or self.lease.awaits_transaction:
-            return
-        try:
-            yield from self.lease.leave()
-        except LockUnavailable as unconfirmed:
+    @property
+    def _has_to_leave(self) -> bool:
+        """Whether the lease is still to be given back."""
+        return not self.lease.ended and not self.lease.awaits_transaction
+
+    def _judge(self, trouble: LockUnavailable | LockLost, error: BaseException | None) -> None:
+        """What giving back has come to: the body's own exception wins over all we have to say."""
+        if isinstance(trouble, LockUnavailable):
             # The work is done, and was done under the lock: to fail it now would be untrue.
-            logger.warning("%s", unconfirmed)
-        except LockLost as loss:
-            if error is None:
-                raise
-            error.add_note(str(loss))
+            logger.warning("%s", trouble)
+        elif error is None:
+            raise trouble
+        else:
+            error.add_note(str(trouble))
 
 
 class Cancelling:
