@@ -38,7 +38,7 @@ class Ask:
     seconds: float
     outcome: Any = None  # of its first trip
     traced: bool = False
-    end: float = math.inf
+    end: float = math.inf  # until it is begun
 
     def begin(self) -> Any:
         """
@@ -49,7 +49,7 @@ class Ask:
         client, call, ticket = self.client, self.call, self.ticket
         self.traced = ticket.note_sent()
         self.end = time.monotonic() + self.seconds
-        if type(call) is TokenCall and (client.lean is not None or client.topology is None):
+        if type(call) is TokenCall and (client.topology is None or client.lean is not None):
             packed = call.packed(client)
             try:
                 with within(self.seconds):
@@ -60,7 +60,7 @@ class Ask:
         return self.outcome
 
     def perform(self) -> Any:
-        if self.outcome is None:
+        if self.end == math.inf:
             self.begin()
         try:
             with within(self.end - time.monotonic()):

@@ -154,7 +154,9 @@ class Ticket:
         """Give everything back; true if a slot was given back. The token is dead then."""
         leave = self.queued or self.doubt
         tombstone = max(TOMBSTONE, ttl) if self.doubt else 0.0
-        return _finish(self.keys, self.token, self.terms, leave, tombstone)
+        keys = self.keys
+        form = _finishing(keys.limit, keys.kind, self.terms, leave, tombstone)
+        return TokenCall(form, keys, self.token)
 
     def extend(self, fence: int, slot: int, ttl: float) -> Call[bool]:
         """Make the lease last at least ``ttl`` from now; false if it is gone."""
@@ -169,7 +171,7 @@ class Ticket:
 
 def force(keys: Keys, token: str, terms: Terms) -> Call[bool]:
     """Take the slot from this very token; false if somebody else holds by now."""
-    return _finish(keys, token, terms, False, 0.0)
+    return Ticket(keys, terms, token).finish(0.0)
 
 
 def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
@@ -179,10 +181,6 @@ def inspect(keys: Keys, waiters: int = 10) -> Call[LockInfo]:
         return _info(keys.name, reply)
 
     return Call(builtin("lock_inspect"), (keys.queue, *keys.slots), (waiters,), parse=parse)
-
-
-def _finish(keys: Keys, token: str, terms: Terms, leave: bool, tombstone: float) -> TokenCall[bool]:
-    return TokenCall(_finishing(keys.limit, keys.kind, terms, leave, tombstone), keys, token)
 
 
 def _answer(reply: tuple[bytes, int, int]) -> Answer:
