@@ -1,5 +1,6 @@
 """The lean call: whose connection it is, when it is given back, and what it leaves to redis-py."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -152,6 +153,23 @@ def test_a_child_has_a_connection_of_its_own(client, server_client):
     assert exit_code_of_a_child(in_the_child) == 0
     assert echo(client, "parent") == b"parent"
     assert before <= connections(server_client)
+
+
+def test_so_has_a_child_of_which_python_was_not_told(client, server_client):
+    """As uWSGI makes its workers, for one."""
+    before = connections(server_client)
+    assert echo(client) == b"hello"
+    pid = ctypes.PyDLL(None).fork()
+    if pid == 0:
+        code = 1
+        try:
+            assert echo(client, "child") == b"child"
+            assert len(connections(server_client) - before) == 1
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert echo(client, "parent") == b"parent"
 
 
 def test_what_the_server_closed_meanwhile_is_replaced_before_anything_is_sent(

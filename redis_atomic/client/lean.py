@@ -12,12 +12,12 @@ which takes it for that of its own first trip (``execution.run``).
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
+from os import getpid
 from ssl import SSLSocket
 from time import monotonic
 from typing import Any
@@ -133,18 +133,6 @@ class Lean:
         return reply
 
 
-#: This process: another object after each fork. To ask for its number is a system call.
-_process = object()
-
-
-def _renew_after_fork() -> None:
-    global _process
-    _process = object()
-
-
-os.register_at_fork(after_in_child=_renew_after_fork)
-
-
 class _Thread(threading.local):
     kept: _Kept | None = None
 
@@ -155,7 +143,7 @@ class _Kept:
     def __init__(self, pool: Any, connection: Any, others: set[int]) -> None:
         self.connection = connection
         self._pool = pool
-        self._process = _process
+        self._process = getpid()
         self._until = monotonic() + TENURE
         self._socket = connection._sock
         # Readable before anything was asked: closed by the server, or not ours to read.
@@ -179,7 +167,7 @@ class _Kept:
         return (
             monotonic() < self._until
             and self.connection._sock is self._socket  # nobody has closed it
-            and self._process is _process
+            and self._process == getpid()  # servers in C fork without telling Python
             and not self._readable(0)
         )
 
@@ -222,7 +210,7 @@ class _Kept:
         pool, self._pool = self._pool, None
         if pool is not None:
             self._others.discard(id(self))
-            if self._process is _process:
+            if self._process == getpid():
                 if self.connection._sock is self._socket is not None:
                     self._socket.settimeout(self._timeout)
                 pool.release(self.connection)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,19 +12,6 @@ from ..exceptions import LockNotOwned
 
 if TYPE_CHECKING:
     from .lease import Lease
-
-
-class _Process:
-    """This process, asked for its number once: that is a system call."""
-
-    pid = os.getpid()
-
-    def renew(self) -> None:
-        self.pid = os.getpid()
-
-
-this_process = _Process()
-os.register_at_fork(after_in_child=this_process.renew)
 
 
 class HasLease(Protocol):

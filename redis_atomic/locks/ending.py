@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import LockUnavailable
 from ..signals import lock_lost, lock_released
 from .asking import Ask
-from .context import this_process
 from .returning import TIME, finish, first_try
 from .steps import Announce, Notify, Steps, drive
 
@@ -38,7 +38,7 @@ def give_back_here(lease: Lease) -> None:
 
 def _let_go(lease: Lease) -> bool:
     """No more belief and no more renewals, from before the request is sent; not for a child."""
-    if lease.pid != this_process.pid:
+    if lease.pid != os.getpid():
         logger.warning("The lock %r is process %d's; not released", lease.name, lease.pid)
         return False
     if lease.ended or not lease.fence:

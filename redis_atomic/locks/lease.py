@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import weakref
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 from ..client.connections import Client
 from ..exceptions import LockLost, LockNotOwned
-from .context import HeldHere, this_process
+from .context import HeldHere
 from .ending import give_back, give_back_here
 from .loss import Loss
 from .options import Seconds, seconds
@@ -63,7 +64,7 @@ class Lease:
         self.ttl = ttl
         self.max_hold = max_hold
         self.on_lost = on_lost
-        self.pid = this_process.pid
+        self.pid = os.getpid()
         self.lost = Loss()
         self.began = time.monotonic()  # before the grant: when it was first asked for
 
@@ -83,10 +84,7 @@ class Lease:
     def held(self) -> bool:
         """Whether it is believed to be held, here and now."""
         return (
-            self.granted
-            and not self.ended
-            and self.pid == this_process.pid
-            and not self.lost.is_set()
+            self.granted and not self.ended and self.pid == os.getpid() and not self.lost.is_set()
         )
 
     def remaining(self) -> float:
@@ -108,10 +106,10 @@ class Lease:
 
     def check_process(self) -> None:
         """Raise LockNotOwned in a forked child: what it inherited is not its own."""
-        if self.pid != this_process.pid:
+        if self.pid != os.getpid():
             raise LockNotOwned(
                 f"The lock {self.name!r} belongs to process {self.pid}, not to its child "
-                f"{this_process.pid}. Acquire it here, or hand it over with detach() and adopt()."
+                f"{os.getpid()}. Acquire it here, or hand it over with detach() and adopt()."
             )
 
     def loss(self) -> LockLost:
@@ -199,7 +197,7 @@ class Lease:
     def _leave_to(self, hold: Hold) -> Steps[None]:
         if hold.awaits_transaction:
             raise LockNotOwned(f"The lock {self.name!r} is left to its transaction already.")
-        if self.pid != this_process.pid or hold.leave():
+        if self.pid != os.getpid() or hold.leave():
             yield from give_back(self)
         else:
             self.check()
