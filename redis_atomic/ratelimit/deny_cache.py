@@ -26,8 +26,9 @@ from .limit import Limit, usual_cost
 from .rate import Rate
 
 LONGEST = 5.0  # seconds
-#: How old the times in a Decision may get before they are told anew, in seconds.
-STALE = 0.001
+#: How old the times in a Decision may get before they are told anew, in seconds: so much
+#: too long somebody may be told to wait.
+STALE = 0.01
 
 #: What is asked, whoever asks.
 Terms = tuple[tuple[Limit, Rate, str], ...]
@@ -161,7 +162,7 @@ def _answer(refusal: Refusal, cost: int | None) -> Decision | None:
 
 
 def _dearest(charges: Sequence[Charge]) -> int:
-    return max([charge.cost for charge in charges])
+    return max([charge.tariff.cost for charge in charges])
 
 
 def _place(charge: Charge) -> tuple[str, Identity]:
@@ -174,10 +175,9 @@ def _terms(charges: Sequence[Charge]) -> Terms:
 
 def _identities(charges: Sequence[Charge]) -> object:
     """The identity that all charges have, or the list of them."""
-    first = charges[0].identity
-    if all(charge.identity == first for charge in charges):
-        return first
-    return [charge.identity for charge in charges]
+    identities = [charge.identity for charge in charges]
+    first = identities[0]
+    return first if identities.count(first) == len(identities) else identities
 
 
 def _is_long(identity: Identity) -> bool:

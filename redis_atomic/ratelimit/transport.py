@@ -58,7 +58,8 @@ def timeout_of(value: Any) -> float:
 
 def limits_client() -> Client:
     """The client of the limits' alias, with pools and a time-out of its own."""
-    return client_for(setup().alias, "limits", timeout=setup().timeout)
+    _, alias, timeout = setup()
+    return client_for(alias, "limits", timeout=timeout)
 
 
 def walk(steps: Steps[T], outcome: Any = None, spent: float = 0.0) -> T:
