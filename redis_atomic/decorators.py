@@ -12,7 +12,8 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.views import View as ClassBasedView
 
-from .ratelimit.gate import Rule, enter, leave
+from .ratelimit.charging import Rule
+from .ratelimit.gate import enter, leave
 from .ratelimit.limit import Limit, check_apart, check_name
 from .ratelimit.methods import as_methods
 from .ratelimit.named import limits_named

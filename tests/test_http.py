@@ -14,8 +14,9 @@ from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redis_atomic.ratelimit.answer import NEVER, Answer, State
 from redis_atomic.ratelimit.charge import Charge
-from redis_atomic.ratelimit.decision import NEVER, Answer, Decision, State
+from redis_atomic.ratelimit.decision import Decision
 from redis_atomic.ratelimit.header_fields import Entry, policy_names, set_header_fields
 from redis_atomic.ratelimit.http import _preferred, refusal, set_refusal_fields
 from redis_atomic.ratelimit.limit import NAME, Limit

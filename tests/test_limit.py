@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from redis_atomic.ratelimit.answer import Answer, State
 from redis_atomic.ratelimit.charge import Charge, count_of
-from redis_atomic.ratelimit.decision import Answer, Decision, State
+from redis_atomic.ratelimit.decision import Decision
 from redis_atomic.ratelimit.limit import Limit, check_apart, check_cost, usual_cost
 from redis_atomic.ratelimit.protocol import (
     LONGEST_LIFE,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
+from redis_atomic.ratelimit.answer import NEVER, Answer, State
 from redis_atomic.ratelimit.charge import Charge
-from redis_atomic.ratelimit.decision import NEVER, Answer, State
 from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.protocol import ask, life_of, take_back, tick_of
 from redis_atomic.ratelimit.rate import Rate

@@ -38,8 +38,9 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
 from ..conf import conf
+from ..ratelimit.charging import Rule
 from ..ratelimit.decision import Decision
-from ..ratelimit.gate import Admission, Rule, enter, leave
+from ..ratelimit.gate import Admission, enter, leave
 from ..ratelimit.http import set_refusal_fields
 from ..ratelimit.limit import Limit
 from ..ratelimit.networks import as_exempt

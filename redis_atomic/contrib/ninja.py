@@ -39,8 +39,9 @@ from ninja.decorators import decorate_view
 from ninja.throttling import BaseThrottle
 
 from .. import decorators
+from ..ratelimit.charging import Rule
 from ..ratelimit.decision import Decision
-from ..ratelimit.gate import Rule, enter
+from ..ratelimit.gate import enter
 from ..ratelimit.limit import Limit, check_apart
 from ..ratelimit.limiter import refund
 from ..ratelimit.networks import as_exempt

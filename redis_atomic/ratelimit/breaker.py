@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from django.core.signals import setting_changed
 
 from ..exceptions import RedisAtomicError, WrongType
+from .answer import Answer
 from .charge import Charge
-from .decision import Answer
 from .failure import Breaker
 from .keys import keys_of
 from .limit import Limit

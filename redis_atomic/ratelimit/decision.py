@@ -1,8 +1,5 @@
 """
-What limits answer. Pure: no Django, no Redis.
-
-An ``Answer`` is what was said of each charge, in microseconds; a ``Decision`` is what
-people read of it, worked out when they do.
+``Decision``: what people read of an answer, worked out when they do. Pure: no Django, no Redis.
 """
 
 from __future__ import annotations
@@ -11,54 +8,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .answer import NEVER, Answer, State, is_charged
 from .charge import Charge
 from .rate import SECOND
 from .receipt import Receipt
-
-NEVER = -1
-
-
-class State(NamedTuple):
-    """
-    What one limit answered. Microseconds.
-
-    ``retry_after`` is NEVER for a cost above the limit. ``end`` is when
-    ``reset_after`` is over, on the clock of whoever answered.
-    """
-
-    remaining: int
-    retry_after: int
-    reset_after: int
-    end: int = 0
-
-    @property
-    def seconds_to_retry(self) -> float | None:
-        return None if self.retry_after == NEVER else self.retry_after / SECOND
-
-    def later(self, microseconds: int) -> State:
-        """The same, told so much later."""
-        retry = self.retry_after
-        return self._replace(
-            retry_after=retry if retry == NEVER else max(retry - microseconds, 0),
-            reset_after=max(self.reset_after - microseconds, 0),
-        )
-
-
-class Answer(NamedTuple):
-    """What was answered to all charges of a call."""
-
-    allowed: bool
-    states: Sequence[State]
-
-    @classmethod
-    def of(cls, reply: list[Any]) -> Answer:
-        """Read the script's reply: allowed, now, then three numbers of each limit."""
-        now = reply[1]
-        states = [
-            State(reply[at], reply[at + 1], reply[at + 2], now + reply[at + 2])
-            for at in range(2, len(reply), 3)
-        ]
-        return cls(bool(reply[0]), states)
 
 
 class LimitState(NamedTuple):
@@ -230,11 +183,6 @@ class Decision:
 
     def __repr__(self) -> str:
         return f"Decision({', '.join(f'{k}={v!r}' for k, v in self._figures().items())})"
-
-
-def is_charged(charge: Charge, state: State) -> bool:
-    """Was this charge made, in a call that was allowed? A shadow limit may have no room."""
-    return charge.cost > 0 and state.retry_after == 0
 
 
 def _state_of(charge: Charge, state: State) -> LimitState:

@@ -18,8 +18,9 @@ from time import monotonic
 from ..conf import conf
 from ..exceptions import RedisAtomicError
 from ..signals import rate_limit_degraded
+from .answer import Answer, State
 from .charge import Charge
-from .decision import Answer, Decision, State
+from .decision import Decision
 from .local import LocalLimiter
 
 logger = logging.getLogger("redis_atomic.rate_limits")

@@ -1,8 +1,7 @@
 """
 What a request goes through: its limits are collected, asked in one call, and told.
 
-A ``Rule`` is what one decorator, or one entry of RATE_LIMITS, asks for. ``enter``
-charges a request for all its rules at once, before the view; ``leave`` gives
+``enter`` charges a request for all its rules at once, before the view; ``leave`` gives
 back what the response shows not to count. Between the two runs the view, outside
 of every ``try`` of ours: what it raises is its own, and passes through.
 """
@@ -10,54 +9,25 @@ of every ``try`` of ours: what it raises is its own, and passes through.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from ..signals import rate_limited
-from .addresses import client_address
-from .charge import Charge, standing_tariff
+from .charge import Charge
+from .charging import Rule, charges_of
 from .decision import Decision
 from .header_fields import Entry, set_header_fields
 from .http import refusal, set_refusal_fields
-from .identity import Kwargs, identify, identity_told
-from .limit import Limit, as_rate
+from .identity import Kwargs
 from .limiter import adecide, arefund, decide, refund
-from .methods import covers
-from .networks import Exempt, is_in
 from .steps import Ask, Steps, called
 from .transport import setup
 
 logger = logging.getLogger("redis_atomic.rate_limits")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """
-    Limits that are asked for together, and the requests they are for.
-
-    ``limits`` returns them when a request comes, as settings may have changed.
-    ``methods`` is None for all.
-    """
-
-    limits: Callable[[], Sequence[Limit]]
-    methods: frozenset[str] | None = None
-    exempt: Exempt | None = None
-    on_limit: Callable[[HttpRequest, Decision], Any] | None = None
-    block: bool = True
-
-    def scope_in(self, view: str) -> str:
-        """The scope of a limit without one: 5/m for POST does not count with 90/m for all."""
-        return view if self.methods is None else _scope_of(view, self.methods)
-
-
-@lru_cache(maxsize=1024)
-def _scope_of(view: str, methods: frozenset[str]) -> str:
-    return f"{view}:{','.join(sorted(methods))}"
 
 
 class Record:
@@ -99,7 +69,8 @@ def enter(
     record = record_of(request)
     if not setup().enabled:
         return UNLIMITED
-    asked = yield from _charges(request, rules, record, view, kwargs)
+    known = [entry.charge for entry in record.entries]
+    asked = yield from charges_of(request, rules, known, view, kwargs)
     if not asked:
         return UNLIMITED
     charges = [charge for charge, _ in asked]
@@ -138,84 +109,6 @@ def record_of(request: HttpRequest) -> Record:
         request._rate_limit_record = record  # type: ignore[attr-defined]
         request.rate_limit = None  # type: ignore[attr-defined]
     return record
-
-
-def _charges(
-    request: HttpRequest, rules: Iterable[Rule], record: Record, view: str, kwargs: Kwargs
-) -> Steps[list[tuple[Charge, Rule]]]:
-    """What this request is to be charged, each with the rule that asks for it."""
-    known = [entry.charge for entry in record.entries]
-    asked: list[tuple[Charge, Rule]] = []
-    for rule in rules:
-        if not covers(rule.methods, request.method):
-            continue
-        if rule.exempt is not None and (yield from _is_exempt(request, rule.exempt)):
-            continue
-        for limit in rule.limits():
-            scope = limit.scope or limit.name or rule.scope_in(view)
-            if limit.fixed:
-                charge = _fixed_charge(request, limit, scope, kwargs)
-            else:
-                charge = yield from _charge(request, limit, scope, kwargs)
-            if charge is None or _is_known(charge, known):
-                continue
-            known.append(charge)
-            asked.append((charge, rule))
-    return asked
-
-
-def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
-    """Networks exempt by the same address that the key "ip" counts."""
-    if callable(exempt):
-        return (yield from called(exempt, request))
-    return is_in(client_address(request), exempt)
-
-
-def _is_known(charge: Charge, known: Iterable[Charge]) -> bool:
-    """Is it a named limit that was asked for in another place? It counts once a request."""
-    return charge.limit.name is not None and any(_are_one(charge, other) for other in known)
-
-
-def _are_one(charge: Charge, other: Charge) -> bool:
-    return (charge.scope, charge.identity, charge.rate, charge.limit.algorithm) == (
-        other.scope,
-        other.identity,
-        other.rate,
-        other.limit.algorithm,
-    )
-
-
-def _fixed_charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Charge | None:
-    """_charge() without asking: so the usual limit costs little."""
-    methods: Any = limit.methods
-    exempt: Any = limit.exempt
-    if not covers(methods, request.method):
-        return None
-    if exempt is not None and is_in(client_address(request), exempt):
-        return None
-    identity = identity_told(request, limit.key or "ip", kwargs, missing=limit.missing)
-    return None if identity is None else Charge.at(standing_tariff(limit, scope), identity)
-
-
-def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
-    """The limit for this request, or None where it does not apply to it."""
-    methods: Any = limit.methods
-    if not covers(methods, request.method):
-        return None
-    if limit.exempt is not None and (yield from _is_exempt(request, limit.exempt)):
-        return None
-    rate: Any = limit.rate
-    if callable(rate):
-        rate = yield from called(rate, request)
-        if rate is None:
-            return None
-    identity = yield from identify(request, limit.key or "ip", kwargs, missing=limit.missing)
-    if identity is None:
-        return None
-    cost: Any = limit.cost
-    if callable(cost):
-        cost = yield from called(cost, request)
-    return Charge(limit, as_rate(rate), scope, identity, cost)
 
 
 def _answer(

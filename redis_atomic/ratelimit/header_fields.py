@@ -26,8 +26,8 @@ from typing import NamedTuple
 from django.http.response import HttpResponseBase
 
 from ..conf import conf
+from .answer import NEVER, State
 from .charge import Charge, Tariff
-from .decision import NEVER, State
 from .rate import SECOND, Rate
 
 

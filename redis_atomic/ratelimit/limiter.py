@@ -14,9 +14,10 @@ from time import monotonic
 from ..client.execution import apacked_trip, packed_trip
 from ..exceptions import CrossSlot, IndeterminateResult, RedisAtomicError
 from ..scripting.script import Call
+from .answer import Answer, State
 from .breaker import breaker, failed
 from .charge import Charge
-from .decision import Answer, Decision, State
+from .decision import Decision
 from .deny_cache import deny_cache
 from .failure import degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Protocol
 
+from .answer import NEVER, Answer, State
 from .charge import Charge
-from .decision import NEVER, Answer, State
 from .protocol import life_of, unit_and_drain
 
 PARTS = 128

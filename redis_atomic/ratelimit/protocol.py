@@ -12,8 +12,8 @@ from typing import Any
 from ..scripting.builtin import builtin
 from ..scripting.packing import Packed
 from ..scripting.script import Call, PrefixedKey
+from .answer import Answer
 from .charge import Charge, Tariff
-from .decision import Answer
 from .rate import MILLISECOND, Rate
 
 #: Changes with the keys' contents, so that two releases never misread each other's.

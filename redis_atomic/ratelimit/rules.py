@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from ..conf import conf
-from .gate import Rule
+from .charging import Rule
 from .named import limits_named
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from ..exceptions import RedisAtomicError
 from ..scripting.script import PrefixedKey
+from .answer import Answer, State, is_charged
 from .breaker import failed
 from .charge import Charge
-from .decision import Answer, State, is_charged
 from .keys import groups_by_slot
 from .protocol import ask, take_back
 from .transport import Steps

@@ -5,7 +5,7 @@ from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_atomic.ratelimit.gate import _charge, _fixed_charge
+from redis_atomic.ratelimit.charging import _charge, _fixed_charge
 from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.steps import walk
 
