@@ -376,7 +376,9 @@ async def test_a_lost_reply_is_told_to_all_who_were_sent_and_nothing_is_sent_aga
     outcomes = await gathered(*(once(client, f"n{n}") for n in range(10)))
     assert [type(outcome) for outcome in outcomes] == [IndeterminateResult] * 10
     assert "executed once or not at all" in str(outcomes[3])
-    assert counts(server_client) == {"warm": 1, **{f"n{n}": 1 for n in range(10)}}
+    first, done = coalescing.MIN_CALLS, counts(server_client)
+    assert [done.get(f"n{n}") for n in range(first)] == [1] * first
+    assert set(done.values()) == {1}  # the second write may have come too late
     assert await once(client, "n3") == 2
 
 
