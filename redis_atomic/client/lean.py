@@ -211,7 +211,7 @@ class _Kept:
         if pool is not None:
             self._others.discard(id(self))
             if self._process == getpid():
-                if self.connection._sock is self._socket is not None:
+                if self.connection._sock is self._socket:
                     self._socket.settimeout(self._timeout)
                 pool.release(self.connection)
             else:

@@ -33,7 +33,8 @@ if slot and not waited then
 elseif slot then
   local time = redis.call('TIME')
   local now = time[1] * 1000000 + time[2]
-  -- By MGET, which knows no errors: it is late for one.
+  -- The counter alone falls back after a flush, the clock alone when it is set back. By MGET,
+  -- which knows no errors: it is late for one.
   local fence = tonumber(redis.call('MGET', KEYS[2])[1] or '') or 0
   local grant, fence_memory, wakes = string.match(ARGV[4], '^(%d+) (%d+) (%d)$')
 
