@@ -127,6 +127,10 @@ def test_the_tick_of_a_window_is_not_told_as_a_second():
     assert fields(first)["RateLimit"] == '"api";r=0;t=60'
 
 
+def test_a_refusal_for_ever_tells_when_the_limit_is_untouched():
+    assert fields(entry(name="api", retry=None, reset=12.0))["RateLimit"] == '"api";r=3;t=12'
+
+
 @given(st.lists(st.sampled_from(["a", "b", "a-per-m", "a-per-m-also", "a-also"]), max_size=8))
 def test_no_two_policies_have_one_name(names):
     given = [entry("5/m", name=name) for name in names]
