@@ -123,6 +123,26 @@ def proxied(settings, client_to):
 # One connection, two writes
 
 
+async def test_plain_commands_are_of_them(server_client):
+    client = client_for("default")
+    await warm(client)
+    before, reads = connections(server_client), turns(server_client)
+    calls = [arun(client, Call("INCRBY", (RawKey("n"),), (1,))) for _ in range(50)]
+    calls += [once(client, "n") for _ in range(50)]
+    assert await asyncio.gather(*calls) == [*range(1, 51), *range(1, 51)]
+    assert turns(server_client) - reads <= 10
+    assert connections(server_client) == before
+
+
+async def test_a_lost_reply_is_told_by_the_name_of_its_command(proxied):
+    client, proxy = proxied()
+    await warm(client)
+    proxy.lose_replies(containing=b"INCRBY")
+    told = await gathered(arun(client, Call("INCRBY", (RawKey("n"),), (1,))), once(client, "a"))
+    assert "did not answer INCRBY" in str(told[0])
+    assert "did not answer EVALSHA" in str(told[1])
+
+
 async def test_calls_that_are_ready_together_are_two_writes_on_one_connection(server_client):
     client = client_for("default")
     before = connections(server_client)

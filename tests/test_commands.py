@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from redis_atomic.scripting.commands import COUNTS, KEYLESS, PLACES, WRITES, key_places
+from redis_atomic.scripting.commands import BLOCKING, COUNTS, KEYLESS, PLACES, WRITES, key_places
 from tests.settings import REDIS_URL
 
 #: Commands that a script cannot call anyway, or whose sub-commands write and not they.
@@ -62,6 +62,12 @@ def test_what_the_server_refuses_in_a_script_without_writes_is_known(commands):
     assert refused - APART <= WRITES
     reads = {name for name, (flags, _) in commands.items() if "readonly" in flags}
     assert not reads & WRITES - {"PFCOUNT"}
+
+
+def test_what_the_server_says_to_block_is_known(commands):
+    blocking = {name for name, (flags, _) in commands.items() if "blocking" in flags}
+    assert blocking
+    assert blocking <= BLOCKING
 
 
 @pytest.mark.parametrize("call", ["PUBLISH a b", "SPUBLISH a b", "PFCOUNT a", "SORT a", "GETEX a"])

@@ -21,7 +21,7 @@ from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.deadline import within
 from redis_atomic.client.execution import run
 from redis_atomic.client.lean import Lean
-from redis_atomic.exceptions import IndeterminateResult, NotExecuted
+from redis_atomic.exceptions import IndeterminateResult, NotExecuted, WrongType
 from redis_atomic.scripting.packing import Packed, pack
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import EmbeddedServer, lost_reply_proxy
@@ -80,6 +80,28 @@ def test_a_thread_keeps_its_connection(client, server_client):
     for number in range(20):
         assert echo(client, str(number)) == str(number).encode()
     assert connections(server_client) == {ours}
+
+
+def test_a_plain_command_goes_over_it_too(client, server_client):
+    (ours,) = connections(server_client)
+    assert run(client, Call("INCRBY", (RawKey("n"),), (5,), parse=str)) == "5"
+    (last,) = [each["cmd"] for each in server_client.client_list() if each["id"] == ours]
+    assert last == "incrby"
+
+
+def test_what_is_about_the_connection_or_blocks_does_not(client, server_client):
+    (ours,) = connections(server_client)
+    assert int(run(client, Call("CLIENT ID"))) != int(ours)
+    server_client.rpush("queue", "x", "y")
+    for _ in range(2):
+        run(client, Call("BLPOP", (RawKey("queue"),), (1,)))
+    assert connections(server_client) == {ours}  # its last command is still that
+
+
+def test_an_error_reply_to_a_plain_command_names_the_key(client, server_client):
+    server_client.rpush("list", "x")
+    with pytest.raises(WrongType, match="list"):
+        run(client, Call("INCRBY", (RawKey("list"),), (1,)))
 
 
 def test_another_thread_has_another_and_gives_it_back_at_its_end(client, server_client):

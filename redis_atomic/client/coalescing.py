@@ -3,7 +3,7 @@ Calls of one event loop that share a connection: what is asked in one turn is tw
 
 The server works on the first half while the callers of the second are still asking.
 Only what goes well is done here, as in ``lean``; any other outcome goes on along the
-ordinary path. And nothing that blocks: a server answers the calls of one connection
+ordinary path. And nothing that blocks goes here: a server answers the calls of one connection
 one after another.
 """
 

@@ -34,6 +34,17 @@ class _Deadline(threading.local):
 _deadline = _Deadline()
 
 
+def begin(seconds: float) -> float | None:
+    """What this thread asks of punctual connections is over by then; returns what end() takes."""
+    outer, _deadline.at = _deadline.at, monotonic() + seconds
+    return outer
+
+
+def end(outer: float | None) -> None:
+    """The deadline that was there before begin() holds again."""
+    _deadline.at = outer  # a finalizer may have interrupted another's block
+
+
 class within:  # noqa: N801 - reads as a statement, as contextlib's own do
     """What this thread asks of punctual connections in the block takes so long at most."""
 
@@ -42,10 +53,10 @@ class within:  # noqa: N801 - reads as a statement, as contextlib's own do
         self._outer: float | None = None
 
     def __enter__(self) -> None:
-        self._outer, _deadline.at = _deadline.at, monotonic() + self._seconds
+        self._outer = begin(self._seconds)
 
     def __exit__(self, *exc_info: object) -> None:
-        _deadline.at = self._outer  # a finalizer may have interrupted another's block
+        end(self._outer)
 
 
 def within_at_most(seconds: float | None) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from ..exceptions import IndeterminateResult, NotExecuted
-from ..scripting.packing import pack
+from ..scripting.packing import pack, pack_words
 from ..scripting.script import Call, Script
 from .coalescing import Multiplexer
 from .connections import Client
@@ -38,10 +38,9 @@ def run(client: Client, call: Call[T], outcome: Any = None) -> T:
     CrossSlot for keys that don't lie together.
     """
     if outcome is None:
-        if client.lean is None or isinstance(call.command, str):
+        if client.lean is None or call.needs_a_connection:
             return call.parse(drive(attempts(client, call)))
-        command, keys = _command_for(client, call.command), keys_as_sent(client, call)
-        outcome = packed_trip(client, pack(command, call.command.sha, keys, call.args))
+        outcome = packed_trip(client, _packed(client, call))
     if isinstance(outcome, UNSETTLED):
         outcome = resume(attempts(client, call), outcome)
     return call.parse(outcome)
@@ -62,11 +61,10 @@ def packed_trip(client: Client, packed: bytes) -> Any:
 async def arun(client: Client, call: Call[T], outcome: Any = None) -> T:
     """See run()."""
     shared = await client.multiplexer()
-    if shared is None or isinstance(call.command, str):
+    if shared is None or call.needs_a_connection:
         return call.parse(await adrive(attempts(client, call)))
     if outcome is None:
-        command, keys = _command_for(client, call.command), keys_as_sent(client, call)
-        outcome = await apacked_trip(shared, pack(command, call.command.sha, keys, call.args))
+        outcome = await apacked_trip(shared, _packed(client, call))
     if isinstance(outcome, UNSETTLED):
         outcome = await aresume(attempts(client, call), outcome, shared.exchange)
     return call.parse(outcome)
@@ -123,6 +121,14 @@ def _ask_script(path: Path, client: Client, script: Script, words: Command) -> T
 
 def _command_for(client: Client, script: Script) -> str:
     return "EVALSHA_RO" if script.read_only and client.has_read_only_scripts else "EVALSHA"
+
+
+def _packed(client: Client, call: Call[Any]) -> bytes:
+    """The call's first trip, as bytes."""
+    script, keys = call.command, keys_as_sent(client, call)
+    if isinstance(script, str):
+        return pack_words((*script.split(), *keys, *call.args))
+    return pack(_command_for(client, script), script.sha, keys, call.args)
 
 
 def _twice(path: Path) -> Path:

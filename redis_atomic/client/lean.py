@@ -31,6 +31,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import conf
 from ..exceptions import IndeterminateResult
+from ..scripting.packing import command_of
 from .deadline import is_pressing, time_left, within_at_most
 from .replies import ERROR_REPLIES
 from .server import Server
@@ -124,7 +125,7 @@ class Lean:
             kept.connection.disconnect()  # it may hold a reply that nobody will read
             kept.give_back()
             if isinstance(error, RedisError | OSError):
-                raise IndeterminateResult(lost(self._server, "EVALSHA", error)) from error
+                raise IndeterminateResult(lost(self._server, command_of(packed), error)) from error
             raise
         if kept.stays and self._thread.kept is None:
             self._thread.kept = kept

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import IndeterminateResult
+from ..scripting.packing import command_of
 from .replies import ERROR_REPLIES
 from .reply_readers import NOT_ENOUGH_DATA, PushNotification, reader_of
 from .travel import is_demoted, lost
@@ -55,7 +56,7 @@ class SharedConnection(asyncio.Protocol):
         self.is_full = False
         self._multiplexer = multiplexer
         self._loop = multiplexer.loop
-        self._sent: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._sent: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()
         self._last_write = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._is_retired = self._is_closed = False
@@ -91,7 +92,7 @@ class SharedConnection(asyncio.Protocol):
         now = self._loop.time()
         if self._sent:
             old = takewhile(lambda sent: sent[0] + GRACE < now, self._sent)
-            return any(reply.done() for _, reply in old)
+            return any(reply.done() for _, _, reply in old)
         interval: float = self.connection.health_check_interval
         return bool(interval) and now >= self._last_write + interval
 
@@ -102,7 +103,7 @@ class SharedConnection(asyncio.Protocol):
     def write(self, batch: list[Asked]) -> None:
         """Send these calls, at once."""
         self._last_write = now = self._loop.time()
-        self._sent.extend([(now, reply) for _, reply in batch])
+        self._sent.extend([(now, *asked) for asked in batch])
         if self._timer is None:
             self._watch()
         self._transport.write(b"".join([packed for packed, _ in batch]))
@@ -125,7 +126,7 @@ class SharedConnection(asyncio.Protocol):
     def retire(self) -> None:
         """Take no more calls, and close when nobody waits for a reply."""
         self._is_retired = True
-        if all(reply.done() for _, reply in self._sent):
+        if all(reply.done() for _, _, reply in self._sent):
             self._close(RedisConnectionError("The connection is not used any more."))
 
     def data_received(self, data: bytes) -> None:
@@ -153,7 +154,7 @@ class SharedConnection(asyncio.Protocol):
         if not self._sent:
             self._close(RedisConnectionError(f"A reply that nobody asked for: {reply!r:.100}"))
             return
-        _, future = self._sent.popleft()
+        _, _, future = self._sent.popleft()
         if not future.done():
             future.set_result(reply)
         if self._is_retired or is_demoted(reply):
@@ -183,8 +184,8 @@ class SharedConnection(asyncio.Protocol):
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        failure = lost(self._multiplexer.server, "EVALSHA", error)
-        for _, reply in self._sent:
+        for _, packed, reply in self._sent:
+            failure = lost(self._multiplexer.server, command_of(packed), error)
             fail(reply, IndeterminateResult(failure), error)
         self._transport.abort()
         self.connection._close()

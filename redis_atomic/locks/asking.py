@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..client import deadline
 from ..client.connections import Client
 from ..client.deadline import awaited_within, within
 from ..client.execution import arun, packed_trip, run
@@ -51,12 +52,14 @@ class Ask:
         self.end = time.monotonic() + self.seconds
         if type(call) is TokenCall and (client.topology is None or client.lean is not None):
             packed = call.packed(client)
+            outer = deadline.begin(self.seconds)
             try:
-                with within(self.seconds):
-                    self.outcome = packed_trip(client, packed)
+                self.outcome = packed_trip(client, packed)
             except BaseException as error:
                 ticket.note_failure(error, self.traced)
                 raise
+            finally:
+                deadline.end(outer)
         return self.outcome
 
     def perform(self) -> Any:

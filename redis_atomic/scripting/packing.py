@@ -49,3 +49,8 @@ def pack(command: str, sha: str, keys: Sequence[bytes], args: Sequence[Arg]) -> 
 def pack_words(command: Sequence[Arg]) -> bytes:
     """Any command, of these words."""
     return b"*%d\r\n%b" % (len(command), words(command))
+
+
+def command_of(packed: bytes) -> str:
+    """The first word of what was packed."""
+    return packed.split(b"\r\n", 3)[2].decode()

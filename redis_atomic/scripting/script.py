@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .commands import BLOCKING
 from .packing import Arg, Packed
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class Script:
         # The script's name in Redis, not a signature: works under FIPS, too.
         digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", digest)
+
+
+def _word(command: str) -> str:
+    return command.partition(" ")[0].upper()
 
 
 def as_is(reply: Any) -> Any:
@@ -107,7 +112,7 @@ class Call(Generic[T]):
                 )
 
     def _check_command(self, command: str) -> None:
-        word = command.partition(" ")[0].upper()
+        word = _word(command)
         if not word or word in REFUSED_COMMANDS:
             raise ValueError(
                 f"{command!r} can't be called: the connection is shared, and the next call would "
@@ -117,3 +122,13 @@ class Call(Generic[T]):
     @property
     def name(self) -> str:
         return self.command if isinstance(self.command, str) else self.command.name
+
+    @property
+    def needs_a_connection(self) -> bool:
+        """
+        Whether it can't go where other calls go: it blocks, or may be about the connection.
+
+        A script does neither, nor does a command of the keyspace.
+        """
+        command = self.command
+        return isinstance(command, str) and (not self.keys or _word(command) in BLOCKING)
