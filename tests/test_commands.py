@@ -66,7 +66,8 @@ def test_what_the_server_refuses_in_a_script_without_writes_is_known(commands):
 
 def test_what_the_server_says_to_block_is_known(commands):
     blocking = {name for name, (flags, _) in commands.items() if "blocking" in flags}
-    assert blocking
+    if not blocking:
+        pytest.skip("Redis 6.2 does not say it")
     assert blocking <= BLOCKING
 
 
