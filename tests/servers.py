@@ -6,7 +6,7 @@ from functools import cache
 import redis
 
 from redis_atomic.cluster import CacheCluster
-from redis_atomic.testing.topology import EmbeddedCluster
+from redis_atomic.testing.cluster import EmbeddedCluster
 from tests import settings as test_settings
 
 #: What nodes, Sentinels and clients say to a server that nobody has called.

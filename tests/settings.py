@@ -3,7 +3,8 @@
 import os
 
 from redis_atomic.testing import EmbeddedServer
-from redis_atomic.testing.topology import EmbeddedCluster, EmbeddedSentinels
+from redis_atomic.testing.cluster import EmbeddedCluster
+from redis_atomic.testing.sentinels import EmbeddedSentinels
 
 SECRET_KEY = "only for tests"
 USE_TZ = True

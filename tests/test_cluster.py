@@ -18,8 +18,9 @@ from redis_atomic.client.preload import preload
 from redis_atomic.exceptions import CrossSlot, IndeterminateResult, NotExecuted, ScriptError
 from redis_atomic.operations import increment, transfer
 from redis_atomic.scripting.script import Script
+from redis_atomic.testing.cluster import embedded_cluster, node_id
 from redis_atomic.testing.proxy import lost_reply_proxy
-from redis_atomic.testing.topology import ask, embedded_cluster, node_id, wait_until
+from redis_atomic.testing.topology import ask, wait_until
 
 FACTORY = "redis_atomic.cluster.ClusterConnectionFactory"
 INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")

@@ -18,7 +18,8 @@ from redis_atomic.locks.inspection import lock_states
 from redis_atomic.registry import scripts
 from redis_atomic.scripting.script import Call, Script
 from redis_atomic.testing import embedded_server
-from redis_atomic.testing.topology import ask, embedded_cluster
+from redis_atomic.testing.cluster import embedded_cluster
+from redis_atomic.testing.topology import ask
 
 FACTORY = "redis_atomic.cluster.ClusterConnectionFactory"
 PAGE = (Path(__file__).parent.parent / "docs/deployment.md").read_text()

@@ -28,7 +28,7 @@ from redis_atomic.ratelimit.limiter import adecide, decide, peek, refund, reset
 from redis_atomic.ratelimit.protocol import ask, tag_of
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.scripting.builtin import builtin
-from redis_atomic.testing.topology import embedded_cluster
+from redis_atomic.testing.cluster import embedded_cluster
 from tests import settings as test_settings
 from tests.servers import commands_sent, forget_commands
 

@@ -12,7 +12,7 @@ from redis_atomic.client.connections import close_clients
 from redis_atomic.exceptions import LockBusy, LockLost
 from redis_atomic.locks.inspection import lock_states, take_away
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
-from redis_atomic.testing.topology import embedded_cluster
+from redis_atomic.testing.cluster import embedded_cluster
 from tests.settings import CACHES, REDIS_URL
 
 

@@ -14,7 +14,8 @@ from redis_atomic.client.preload import preload
 from redis_atomic.client.travel import drive
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.scripting.script import Script
-from redis_atomic.testing.topology import ask, embedded_sentinels, wait_until
+from redis_atomic.testing.sentinels import embedded_sentinels
+from redis_atomic.testing.topology import ask, wait_until
 
 INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")
 OPTIONS = {

@@ -13,7 +13,9 @@ from redis_atomic.client.execution import arun, run
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import EmbeddedServer
-from redis_atomic.testing.topology import ask, embedded_cluster, embedded_sentinels, wait_until
+from redis_atomic.testing.cluster import embedded_cluster
+from redis_atomic.testing.sentinels import embedded_sentinels
+from redis_atomic.testing.topology import ask, wait_until
 from tests.test_sentinel import OPTIONS
 
 INCR = Script("incr", b"return redis.call('INCR', KEYS[1])")

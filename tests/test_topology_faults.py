@@ -27,7 +27,9 @@ from redis_atomic.exceptions import LockLost
 from redis_atomic.scripting.builtin import builtins
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import embedded_server
-from redis_atomic.testing.topology import ask, embedded_cluster, embedded_sentinels, wait_until
+from redis_atomic.testing.cluster import embedded_cluster
+from redis_atomic.testing.sentinels import embedded_sentinels
+from redis_atomic.testing.topology import ask, wait_until
 from tests.servers import cache_at
 from tests.test_cluster import FACTORY, Moving
 from tests.test_sentinel import OPTIONS

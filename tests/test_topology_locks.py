@@ -9,7 +9,9 @@ from redis.crc import key_slot
 from redis_atomic import RateLimiter, redis_lock
 from redis_atomic.client.connections import close_clients
 from redis_atomic.exceptions import LockLost, LockUnavailable
-from redis_atomic.testing.topology import embedded_cluster, embedded_sentinels, wait_until
+from redis_atomic.testing.cluster import embedded_cluster
+from redis_atomic.testing.sentinels import embedded_sentinels
+from redis_atomic.testing.topology import wait_until
 from tests.test_cluster import FACTORY, Moving
 from tests.test_sentinel import OPTIONS
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from .script import Key, PrefixedKey, RawKey
+from .script import Key as AnyKey
+from .script import PrefixedKey, RawKey
 
+Key = str | RawKey  # as projects write them
 Seconds = int | float | timedelta
 Value = str | bytes | int
 
@@ -13,7 +15,7 @@ INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 
 
-def key(name: str, value: Key) -> Key:
+def key(name: str, value: AnyKey) -> AnyKey:
     """A key; TypeError otherwise."""
     if not isinstance(value, (str, RawKey, PrefixedKey)):
         raise TypeError(f"{name} must be a str or a RawKey, not {value!r}.")
@@ -74,3 +76,8 @@ def milliseconds(name: str, value: Seconds) -> int:
             f"{name} must be from a millisecond to 2**53 - 1 of them, not {value!r} seconds."
         )
     return result
+
+
+def optional_milliseconds(name: str, value: Seconds | None) -> tuple[int, ...]:
+    """The milliseconds() as the last arguments of a call: none where no time is given."""
+    return () if value is None else (milliseconds(name, value),)
