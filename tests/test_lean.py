@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -133,10 +134,15 @@ def test_the_pool_has_its_connections_back_as_they_were(settings):
     client = client_with(settings, SOCKET_TIMEOUT=3.5)
     echo(client)
     kept = client.lean._thread.kept
-    assert kept.connection._sock.gettimeout() == 0
+    ours = kept.connection._sock
+    assert ours.gettimeout() is None
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, lean.TIMEVAL.size).strip(b"\0")
     kept.give_back()
     assert client.pool._available_connections == [kept.connection]
-    assert kept.connection._sock.gettimeout() == 3.5
+    assert kept.connection._sock is ours
+    assert ours.gettimeout() == 3.5
+    timeval = ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, lean.TIMEVAL.size)
+    assert lean.TIMEVAL.unpack(timeval) == (0, 0)
 
 
 def test_half_of_the_pool_is_kept_at_most(settings):
@@ -280,9 +286,9 @@ def test_a_message_that_the_server_pushes_is_not_taken_for_a_reply(settings, ser
 
 
 @contextmanager
-def alarm(seconds, handler):
+def alarm(seconds, handler, again=False):
     previous = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds if again else 0)
     try:
         yield
     finally:
@@ -323,6 +329,19 @@ def test_a_reply_is_not_awaited_longer_than_the_time_out(settings, server_client
     with pytest.raises(IndeterminateResult, match="timed out"):
         echo(client)
     assert time.monotonic() - started < 1.4
+
+
+def test_signals_do_not_prolong_the_time_out(settings, server_client):
+    client = client_with(settings, SOCKET_TIMEOUT=0.2)
+    assert echo(client) == b"hello"
+    server_client.client_pause(1500)
+    beats = []
+    with alarm(0.02, lambda *_: beats.append(time.monotonic()), again=True):
+        started = time.monotonic()
+        with pytest.raises(IndeterminateResult, match="timed out"):
+            echo(client)
+        assert time.monotonic() - started < 1.4
+    assert len(beats) > 5
 
 
 def test_a_reply_is_awaited_no_longer_than_until_the_threads_deadline(settings, server_client):

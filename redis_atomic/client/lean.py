@@ -12,7 +12,10 @@ which takes it for that of its own first trip (``execution.run``).
 
 from __future__ import annotations
 
+import _socket
 import select
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +45,10 @@ TENURE = 1.0
 
 READ_SIZE = 65_536  # bytes
 
+#: A reply that takes longer (microseconds) is waited for by poll(), however long it may take.
+MOMENT = 5_000
+TIMEVAL = struct.Struct("@ll")
+
 #: What a reply is made of; anything else is an error, a push message, or not all of it.
 PLAIN = frozenset({bool, bytes, dict, float, int, list, set, str, type(None)})
 
@@ -64,6 +71,7 @@ def is_possible(cache_client: Any, pool: Any) -> bool:
         and type(pool) in POOLS
         and getattr(pool, "cache", None) is None
         and hasattr(select, "poll")
+        and hasattr(socket, "MSG_DONTWAIT")
     )
 
 
@@ -151,13 +159,10 @@ class _Kept:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._readable = poll.poll
-        # Python polls before each read and each write of a socket that has a time-out: here
-        # that is done once, and for a write, which always has room, not at all.
         self._timeout = self._socket.gettimeout()
-        self._patience = None if self._timeout is None else ceil(1000 * self._timeout)  # ms
         self._reader = None if isinstance(self._socket, SSLSocket) else reader_of(connection)
         if self._reader is not None:
-            self._socket.settimeout(0)
+            self._leave_to_kernel()
         self._others = others
         others.add(id(self))
         self.stays = len(others) <= pool.max_connections // 2
@@ -178,14 +183,15 @@ class _Kept:
         if reader is None:
             self.connection.send_packed_command((packed,), check_health=False)
             return self.connection.read_response()
-        sent = self._socket.send(packed)
+        sent = self._socket.send(packed, socket.MSG_DONTWAIT)
         if sent < len(packed):
             with self._waiting():
                 self._socket.sendall(packed[sent:])
-        pressing = is_pressing(self.connection)
-        if not self._readable(1000 * time_left() if pressing else self._patience):
-            raise RedisTimeoutError("timed out")
-        reader.feed(self._socket.recv(READ_SIZE))
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            data = self._awaited()
+        reader.feed(data)
         reply = reader.gets()
         if type(reply) in PLAIN:
             return reply
@@ -196,15 +202,43 @@ class _Kept:
                 self.connection._parser.handle_push_response(reply)
             return self.connection.read_response()
 
+    def _awaited(self) -> bytes:
+        """What comes later than in a moment: until the time-out, or the thread's deadline."""
+        patience = time_left() if is_pressing(self.connection) else self._timeout
+        if not self._readable(None if patience is None else ceil(1000 * patience)):
+            raise RedisTimeoutError("timed out")
+        data: bytes = self._socket.recv(READ_SIZE)
+        return data
+
+    def _leave_to_kernel(self) -> None:
+        """
+        Let the kernel wait for what is read.
+
+        Python would poll before each read and write of a socket that has a time-out,
+        which takes longer. But each signal begins the kernel's time-out anew, so it waits
+        for a moment only. A socket that is not Python's own, as gevent's, does not wait.
+        """
+        self._socket.settimeout(None if isinstance(self._socket, _socket.socket) else 0)
+        self._let_kernel_wait(MOMENT)
+
+    def _leave_to_python(self) -> None:
+        """Let the socket wait as redis-py wants it to."""
+        self._socket.settimeout(self._timeout)
+        self._let_kernel_wait(0)
+
+    def _let_kernel_wait(self, microseconds: int) -> None:
+        timeval = TIMEVAL.pack(0, microseconds)  # nothing is no time-out
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         """In this block the socket waits by itself, as redis-py's do."""
-        self._socket.settimeout(self._timeout)
+        self._leave_to_python()
         try:
             yield
         finally:
             if self.connection._sock is self._socket:
-                self._socket.settimeout(0)
+                self._leave_to_kernel()
 
     def give_back(self) -> None:
         """Let the pool have the connection; in a fork it is the parent's, and only closed."""
@@ -212,8 +246,8 @@ class _Kept:
         if pool is not None:
             self._others.discard(id(self))
             if self._process == getpid():
-                if self.connection._sock is self._socket:
-                    self._socket.settimeout(self._timeout)
+                if self.connection._sock is self._socket and self._reader is not None:
+                    self._leave_to_python()
                 pool.release(self.connection)
             else:
                 self.connection.disconnect()
