@@ -101,26 +101,17 @@ class Lean:
 
         Raises NotExecuted while nothing has been sent, IndeterminateResult after.
         """
-        kept = self._take()
+        thread = self._thread
+        # While it is in use the thread has none: a signal handler's call that comes between
+        # takes another.
+        kept, thread.kept = thread.kept, None
         if kept is not None:
-            return self._exchange(kept, packed)
+            if kept.is_usable():
+                return self._exchange(kept, packed)
+            kept.give_back()
         with within_at_most(self._budget):
             fresh = _Kept(self._server.pool, check_out(self._server), self._kept)
             return self._exchange(fresh, packed)
-
-    def _take(self) -> _Kept | None:
-        """
-        The thread's connection, if it has one that may be used.
-
-        While it is in use the thread has none: a signal handler's call that comes
-        between takes another.
-        """
-        thread = self._thread
-        kept, thread.kept = thread.kept, None
-        if kept is None or kept.is_usable():
-            return kept
-        kept.give_back()
-        return None
 
     def _exchange(self, kept: _Kept, packed: bytes) -> Any:
         try:

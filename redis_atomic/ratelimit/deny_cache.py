@@ -92,6 +92,8 @@ class DenyCache:
 
         Without a cost, each limit's own is meant.
         """
+        if not self._refusals:
+            return None
         for count in counts:
             refusal = self._refusals.get((count, identity))
             if (
