@@ -55,24 +55,31 @@ ASGI = {
 
 @dataclass(frozen=True)
 class Site:
-    """How a server is started, how it is asked for its CPU, and over how many connections."""
+    """
+    How a server is started, how it is asked for its CPU, and over how many connections.
+
+    ``turns``: so many in each round, as those of an event loop differ more.
+    """
 
     command: str
     cpu: str
     connections: int
+    turns: int
 
 
 GUNICORN = Site(
     "gunicorn benchmarks.website.wsgi --worker-class=gthread --threads=1 --keep-alive=75"
     " --log-level=warning --bind=127.0.0.1:{port}",
     "cpu/",
-    2,
+    connections=2,
+    turns=1,
 )
 UVICORN = Site(
     "uvicorn benchmarks.website.asgi:application --lifespan=off --no-access-log"
     " --log-level=warning --host=127.0.0.1 --port={port}",
     "async/cpu/",
-    8,
+    connections=8,
+    turns=2,
 )
 
 
@@ -89,7 +96,9 @@ def measure(run: Run, site: Site, variants: dict[str, str]) -> Result:
                     turns[name] = prepared(run, site, url, path)
                 except (OSError, RuntimeError) as error:
                     result.leave_out(name, error)
-            interleave(turns, 1 if run.quick else min(run.rounds, ROUNDS), result)
+            _read(f"{url}freeze/")
+            rounds = 1 if run.quick else min(run.rounds, ROUNDS)
+            interleave(turns, rounds * site.turns, result)
     except (OSError, RuntimeError) as error:
         for name in variants:
             result.leave_out(name, error)

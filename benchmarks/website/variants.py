@@ -7,6 +7,7 @@ A package that is not there has no view. Clients tell who they are in a header f
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -25,6 +26,13 @@ URL = settings.CACHES["default"]["LOCATION"]
 def cpu(request: HttpRequest) -> HttpResponse:
     """Seconds that this process has worked."""
     return HttpResponse(f"{time.process_time():.6f}")
+
+
+def freeze(request: HttpRequest) -> HttpResponse:
+    """What all packages have imported is not to be gone through while one is asked."""
+    gc.collect()
+    gc.freeze()
+    return HttpResponse("done")
 
 
 async def acpu(request: HttpRequest) -> HttpResponse:
