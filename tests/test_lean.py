@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from contextlib import contextmanager
@@ -143,6 +144,16 @@ def test_the_pool_has_its_connections_back_as_they_were(settings):
     assert ours.gettimeout() == 3.5
     timeval = ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, lean.TIMEVAL.size)
     assert lean.TIMEVAL.unpack(timeval) == (0, 0)
+
+
+def test_where_the_kernel_cannot_be_told_how_long_the_socket_is_polled(settings, monkeypatch):
+    monkeypatch.setattr(lean, "TIMEVAL", struct.Struct("@hh"))  # of no platform
+    client = client_with(settings, SOCKET_TIMEOUT=3.5)
+    assert [echo(client, text) for text in "abc"] == [b"a", b"b", b"c"]
+    kept = client.lean._thread.kept
+    assert kept.connection._sock.gettimeout() == 0
+    kept.give_back()
+    assert kept.connection._sock.gettimeout() == 3.5
 
 
 def test_half_of_the_pool_is_kept_at_most(settings):

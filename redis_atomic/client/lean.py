@@ -209,17 +209,22 @@ class _Kept:
         which takes longer. But each signal begins the kernel's time-out anew, so it waits
         for a moment only. A socket that is not Python's own, as gevent's, does not wait.
         """
-        self._socket.settimeout(None if isinstance(self._socket, _socket.socket) else 0)
-        self._let_kernel_wait(MOMENT)
+        waits = isinstance(self._socket, _socket.socket) and self._let_kernel_wait(MOMENT)
+        self._socket.settimeout(None if waits else 0)
 
     def _leave_to_python(self) -> None:
         """Let the socket wait as redis-py wants it to."""
         self._socket.settimeout(self._timeout)
         self._let_kernel_wait(0)
 
-    def _let_kernel_wait(self, microseconds: int) -> None:
-        timeval = TIMEVAL.pack(0, microseconds)  # nothing is no time-out
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    def _let_kernel_wait(self, microseconds: int) -> bool:
+        """So long at most, 0 without an end. False where times are not written like this."""
+        timeval = TIMEVAL.pack(0, microseconds)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        except OSError:
+            return False
+        return True
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
