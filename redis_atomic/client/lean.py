@@ -102,8 +102,7 @@ class Lean:
         Raises NotExecuted while nothing has been sent, IndeterminateResult after.
         """
         thread = self._thread
-        # While it is in use the thread has none: a signal handler's call that comes between
-        # takes another.
+        # None while it is in use: a signal handler's call that comes between takes another.
         kept, thread.kept = thread.kept, None
         if kept is not None:
             if kept.is_usable():
@@ -193,13 +192,12 @@ class _Kept:
                 self.connection._parser.handle_push_response(reply)
             return self.connection.read_response()
 
-    def _awaited(self) -> bytes:
+    def _awaited(self) -> Any:
         """What comes later than in a moment: until the time-out, or the thread's deadline."""
         patience = time_left() if is_pressing(self.connection) else self._timeout
         if not self._readable(None if patience is None else ceil(1000 * patience)):
             raise RedisTimeoutError("timed out")
-        data: bytes = self._socket.recv(READ_SIZE)
-        return data
+        return self._socket.recv(READ_SIZE)
 
     def _leave_to_kernel(self) -> None:
         """
