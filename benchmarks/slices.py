@@ -71,7 +71,6 @@ class Plan:
 def race(server: Server, contestants: Iterable[Contestant], plan: Plan) -> Result:
     """Interleave slices of all contestants that can be set up."""
     result, turns = Result(), {}
-    server.flush()
     with ExitStack() as stack:
         for contestant in contestants:
             try:
@@ -94,6 +93,7 @@ def _turn(server: Server, contestant: Contestant, call: Call, plan: Plan) -> Tur
         plan.drive(call, plan.warm)
 
     def turn() -> Figures:
+        server.flush()  # nobody pays for what others keep there
         with contestant.during():
             plan.drive(call, plan.warm)
             figures = _timed(server, call, list(itertools.islice(items, plan.calls)), plan)

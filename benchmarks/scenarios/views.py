@@ -36,6 +36,7 @@ WSGI = {
     PLAIN: "plain",
     OURS: "allowed/redis_atomic",
     "limits, moving window": "allowed/limits",
+    "limits, moving window, with header fields": "allowed/limits-with-fields",
     "django-ratelimit": "allowed/django-ratelimit",
     "django-smart-ratelimit, sliding window": "allowed/django-smart-ratelimit-sliding_window",
     "django-smart-ratelimit, token bucket": "allowed/django-smart-ratelimit-token_bucket",

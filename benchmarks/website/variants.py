@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -88,7 +89,18 @@ def limits(name: str, rate: tuple[int, int, str]) -> None:
             return HttpResponse(status=429)
         return await aplain(request)
 
+    @wraps(plain)
+    def with_fields(request: HttpRequest) -> HttpResponse:
+        """As redis_atomic answers: what is left, and for how long, costs a second call."""
+        response = limited(request)
+        reset, remaining = limiter.get_window_stats(item, request.headers["X-Client"])
+        response.headers["RateLimit-Policy"] = f'"default";q={rate[0]};w={rate[1]}'
+        left = max(0, math.ceil(reset - time.time()))
+        response.headers["RateLimit"] = f'"default";r={remaining};t={left}'
+        return response
+
     variants[f"{name}/limits"], variants[f"async/{name}/limits"] = limited, alimited
+    variants[f"{name}/limits-with-fields"] = with_fields
 
 
 @variant
