@@ -3,6 +3,7 @@ A turn of a contestant that is called: a slice of so many calls, and what it too
 
 A contestant is a generator function: it sets up, yields what is to be called with each
 item, and tears down. Connecting, loading scripts and the first calls are not measured.
+A slice begins with an empty server.
 """
 
 from __future__ import annotations
