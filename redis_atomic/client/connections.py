@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from django.core.cache import caches
@@ -63,8 +64,6 @@ class Client(Server):
         self.factory: Any = cache.client.connection_factory
         self.urls: Sequence[str] = list(cache.client._server)
         self.topology = self._make_topology()
-        self._lean: Lean | None = None
-        self._is_lean_known = False  # until somebody asks
 
     def make_key(self, key: Key, version: int | None = None) -> bytes:
         """The key as sent to Redis: by the alias's own ``make_key`` unless it opts out."""
@@ -89,17 +88,12 @@ class Client(Server):
         )
         return make_ours(pool, timeout=self.timeout, max_connections=self.max_connections)
 
-    @property
+    @cached_property
     def lean(self) -> Lean | None:
         """The connections that threads keep, where they may: not on a cluster."""
-        if not self._is_lean_known:
-            with self._lock:
-                if not self._is_lean_known:
-                    on_cluster = isinstance(self.topology, Cluster)
-                    if not on_cluster and is_possible(self._cache.client, self.pool):
-                        self._lean = Lean(self, self.timeout)
-                    self._is_lean_known = True
-        return self._lean
+        if isinstance(self.topology, Cluster) or not is_possible(self._cache.client, self.pool):
+            return None
+        return Lean(self, self.timeout)
 
     async def multiplexer(self) -> Multiplexer | None:
         return None if self.lean is None else await super().multiplexer()
