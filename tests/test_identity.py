@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from redis_atomic.ratelimit import addresses
 from redis_atomic.ratelimit.addresses import client_address, parse_address, subscriber
-from redis_atomic.ratelimit.identity import LONGEST_VALUE, identify, identity_told
+from redis_atomic.ratelimit.identity import LONGEST_VALUE, identify, teller
 from redis_atomic.ratelimit.limit import Limit
 from redis_atomic.ratelimit.steps import awalk, walk
 
@@ -46,7 +46,7 @@ def post(data, content_type="application/x-www-form-urlencoded"):
 def who(request, key="ip", missing=None, **kwargs):
     identity = walk(identify(request, key, kwargs, missing=missing))
     if Limit("5/m", key=key).fixed:
-        assert identity_told(request, key, kwargs, missing=missing) == identity
+        assert teller(key, missing)(request, kwargs) == identity
     return identity
 
 
@@ -123,11 +123,12 @@ def test_addresses_that_are_remembered_are_few_and_short():
     parse_address("x" * 10**5)
     for number in range(2 * addresses.REMEMBERED):
         who(get(address=f"2001:db8:0:{number:x}::1"))
-    for remembered in (addresses._parsed, addresses._text_of):
+    for remembered in (addresses._parsed, addresses._subscriber_at):
         assert remembered.cache_info().currsize == addresses.REMEMBERED
-    addresses._parsed.cache_clear()
-    parse_address("x" * 10**5)
-    assert addresses._parsed.cache_info().currsize == 0
+        remembered.cache_clear()
+    assert who(get(address="x" * 10**5)) == "ip:"
+    for remembered in (addresses._parsed, addresses._subscriber_at):
+        assert remembered.cache_info().currsize == 0
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))

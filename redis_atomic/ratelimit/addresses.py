@@ -14,6 +14,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network, ip_address
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.http import HttpRequest
 
 from ..conf import conf
@@ -40,20 +41,30 @@ def client_address(request: HttpRequest) -> Address | None:
     An entry of X-Forwarded-For that is no address ends the walk at the proxy
     that reported it: garbage never makes a fresh client.
     """
+    return parse_address(_client_text(request))
+
+
+def client_subscriber(request: HttpRequest) -> str:
+    """The text that the client's address counts under, "" where there is none."""
+    text = _client_text(request)
+    return _subscriber_at(text) if len(text) <= LONGEST_ADDRESS else ""
+
+
+def _client_text(request: HttpRequest) -> str:
+    """The client's address as whoever told it has written it, perhaps badly."""
     trusted = tuple(conf.TRUSTED_PROXIES)
-    remote = request.META.get("REMOTE_ADDR") or ""
-    address = parse_address(remote)
-    if not _is_trusted(address, remote, trusted):
-        _warn_about_a_hidden_proxy(request, address)
-        return address
+    client: str = request.META.get("REMOTE_ADDR") or ""
+    if not (trusted and _is_trusted(parse_address(client), client, trusted)):
+        _warn_about_a_hidden_proxy(request, client)
+        return client
     for entry in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-        reported = parse_address(entry)
-        if reported is None:
+        address = parse_address(entry)
+        if address is None:
             break
-        address = reported
+        client = entry
         if not _is_trusted(address, entry, trusted):
             break
-    return address
+    return client
 
 
 def parse_address(text: str) -> Address | None:
@@ -89,18 +100,27 @@ def subscriber(address: Address) -> str:
     and may use a new address of it for every request.
     """
     if isinstance(address, IPv4Address):
-        return _text_of(address)
+        return str(address)
     bits = conf.IPV6_PREFIX
     if type(bits) is not int or not 1 <= bits <= 128:
         raise ImproperlyConfigured(
             "REDIS_ATOMIC['IPV6_PREFIX'] must be a number of bits from 1 to 128."
         )
-    return _text_of(address, bits)
+    return str(IPv6Network((int(address), bits), strict=False))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _text_of(address: Address, bits: int | None = None) -> str:
-    return str(address if bits is None else IPv6Network((int(address), bits), strict=False))
+def _subscriber_at(text: str) -> str:
+    address = parse_address(text)
+    return "" if address is None else subscriber(address)
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting == "REDIS_ATOMIC":
+        _subscriber_at.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="redis_atomic.addresses")
 
 
 @lru_cache(maxsize=128)
@@ -112,15 +132,16 @@ def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def _is_trusted(address: Address | None, text: str, trusted: tuple[str, ...]) -> bool:
-    if not trusted:
-        return False
     if address is None:
         return not text.strip() and UNIX in trusted
     return is_in(address, _networks(trusted))
 
 
-def _warn_about_a_hidden_proxy(request: HttpRequest, address: Address | None) -> None:
-    if "HTTP_X_FORWARDED_FOR" in request.META and address is not None and address.is_private:
+def _warn_about_a_hidden_proxy(request: HttpRequest, text: str) -> None:
+    if "HTTP_X_FORWARDED_FOR" not in request.META:
+        return
+    address = parse_address(text)
+    if address is not None and address.is_private:
         warn_once(
             "hidden proxy",
             "Requests come through a proxy at %s that is not trusted: all clients behind it share "

@@ -40,7 +40,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
-from .addresses import client_address, subscriber, warn_about_no_address
+from .addresses import client_subscriber, warn_about_no_address
 from .steps import Ask, Steps, called
 
 Identity = str | tuple[str, ...]
@@ -48,6 +48,7 @@ KeyPart = str | Callable[[HttpRequest], Any]
 Key = KeyPart | tuple[KeyPart, ...]
 Kwargs = Mapping[str, Any]
 Reader = Callable[[HttpRequest, Kwargs], str]
+Teller = Callable[[HttpRequest, Kwargs], Identity | None]
 
 #: Identities are kept in memory while they are refused, so they must stay small.
 LONGEST_VALUE = 128
@@ -71,14 +72,17 @@ def identify(
     return _identify_part(request, key, kwargs, missing)
 
 
-def identity_told(
-    request: HttpRequest, key: Any, kwargs: Kwargs, *, missing: str | None = None
-) -> Identity | None:
-    """identify() for the key of a fixed limit."""
+def teller(key: Any, missing: str | None = None) -> Teller:
+    """What identifies requests by a key that needs no answer from elsewhere, as identify() does."""
     if not isinstance(key, tuple):
-        return _read(request, key, kwargs, missing)
-    parts = tuple([_read(request, part, kwargs, missing) for part in key])
-    return None if None in parts else parts  # type: ignore[return-value]
+        return _teller_of_part(key, missing)
+    tellers = [_teller_of_part(part, missing) for part in key]
+
+    def tell(request: HttpRequest, kwargs: Kwargs) -> Identity | None:
+        parts = tuple([tell(request, kwargs) for tell in tellers])
+        return None if None in parts else parts  # type: ignore[return-value]
+
+    return tell
 
 
 def _identify_tuple(
@@ -111,6 +115,18 @@ def _read(request: HttpRequest, key: str, kwargs: Kwargs, missing: str | None) -
     return _identity(request, key, _reader(key)(request, kwargs), kwargs, missing)
 
 
+def _teller_of_part(key: str, missing: str | None) -> Callable[[HttpRequest, Kwargs], str | None]:
+    read = _reader(key)
+
+    def tell(request: HttpRequest, kwargs: Kwargs) -> str | None:
+        value = read(request, kwargs)
+        if 0 < len(value) <= LONGEST_VALUE:
+            return f"{key}:{value}"
+        return _identity(request, key, value, kwargs, missing)
+
+    return tell
+
+
 def _identity(
     request: HttpRequest, key: str, value: str, kwargs: Kwargs, missing: str | None
 ) -> str | None:
@@ -127,8 +143,7 @@ def _identity(
 
 
 def _ip(request: HttpRequest, kwargs: Kwargs) -> str:
-    address = client_address(request)
-    return "" if address is None else subscriber(address)
+    return client_subscriber(request)
 
 
 def _header(name: str) -> Reader:
