@@ -13,13 +13,12 @@ from django.http import HttpRequest
 from django.views import View as ClassBasedView
 
 from .ratelimit.charging import Rule
-from .ratelimit.gate import enter, leave
+from .ratelimit.gate import aenter, aleave, enter, leave
 from .ratelimit.limit import Limit, check_apart, check_name
 from .ratelimit.methods import as_methods
 from .ratelimit.named import limits_named
 from .ratelimit.networks import as_exempt
 from .ratelimit.rate import Rate
-from .ratelimit.steps import awalk, walk
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -172,11 +171,10 @@ def _wrapper(view: Callable[..., Any], rules: Sequence[Rule], scope: str) -> Any
     @wraps(view)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         _check_request(request)
-        admission = walk(enter(request, rules, view=scope, kwargs=kwargs))
-        if admission.response is not None:
-            return admission.response
-        response = view(request, *args, **kwargs)
-        walk(leave(request, response, admission))
+        response, decision = enter(request, rules, view=scope, kwargs=kwargs)
+        if response is None:
+            response = view(request, *args, **kwargs)
+            leave(request, response, decision)
         return response
 
     return limited
@@ -186,11 +184,10 @@ def _awrapper(view: Callable[..., Any], rules: Sequence[Rule], scope: str) -> An
     @wraps(view)
     async def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         _check_request(request)
-        admission = await awalk(enter(request, rules, view=scope, kwargs=kwargs))
-        if admission.response is not None:
-            return admission.response
-        response = await view(request, *args, **kwargs)
-        await awalk(leave(request, response, admission))
+        response, decision = await aenter(request, rules, view=scope, kwargs=kwargs)
+        if response is None:
+            response = await view(request, *args, **kwargs)
+            await aleave(request, response, decision)
         return response
 
     return limited

@@ -66,9 +66,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from .ratelimit.gate import Admission, enter, leave
+from .ratelimit.gate import aenter, aleave, enter, leave
 from .ratelimit.rules import placed_rules, rules_for
-from .ratelimit.steps import Steps, awalk, walk
 
 
 class RateLimitMiddleware:
@@ -87,22 +86,22 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self.__acall__(request)
-        admission = walk(self._enter(request))
-        if admission.response is not None:
-            return admission.response
-        response: HttpResponseBase = self.get_response(request)
-        walk(leave(request, response, admission))
+        response, decision = enter(request, **_asked(request))
+        if response is None:
+            response = self.get_response(request)
+            leave(request, response, decision)
         return response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        admission = await awalk(self._enter(request))
-        if admission.response is not None:
-            return admission.response
-        response: HttpResponseBase = await self.get_response(request)
-        await awalk(leave(request, response, admission))
+        response, decision = await aenter(request, **_asked(request))
+        if response is None:
+            response = await self.get_response(request)
+            await aleave(request, response, decision)
         return response
 
-    def _enter(self, request: HttpRequest) -> Steps[Admission]:
-        rules, route = rules_for(request)
-        kwargs: Any = SimpleLazyObject(lambda: route.kwargs)
-        return enter(request, rules, view="middleware", kwargs=kwargs)
+
+def _asked(request: HttpRequest) -> dict[str, Any]:
+    """What the request has to go through: the arguments of enter()."""
+    rules, route = rules_for(request)
+    kwargs = SimpleLazyObject(lambda: route.kwargs)
+    return {"rules": rules, "view": "middleware", "kwargs": kwargs}

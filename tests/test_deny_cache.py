@@ -7,11 +7,16 @@ from django.test import override_settings
 
 from redis_atomic import Limit, RateLimiter
 from redis_atomic.ratelimit import deny_cache as module
+from redis_atomic.ratelimit import limiter
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
-from redis_atomic.ratelimit.limiter import decide
 from redis_atomic.ratelimit.rate import Rate
+from redis_atomic.ratelimit.requests import request_of
 from tests.servers import commands_sent, forget_commands
+
+
+def decide(charges):
+    return limiter.decide(request_of(charges))
 
 
 @pytest.fixture(autouse=True)

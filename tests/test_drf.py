@@ -1,6 +1,8 @@
 """The throttles of redis_atomic.contrib.drf, in the real framework."""
 
 import asyncio
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -204,6 +206,17 @@ def test_all_throttles_of_a_view_are_one_call(client):
     client.get("/both")
     identities = 2
     assert commands_sent()["evalsha"] == (identities if ON_CLUSTER else 1)
+
+
+def test_nothing_keeps_a_view_when_its_request_is_over(monkeypatch):
+    seen = []
+    initial = View.initial
+    monkeypatch.setattr(
+        View, "initial", lambda self, *args: (seen.append(weakref.ref(self)), initial(self, *args))
+    )
+    TwentyAMinute.as_view()(APIRequestFactory().get("/"))
+    gc.collect()
+    assert [kept() for kept in seen] == [None]
 
 
 def test_sixteen_threads_get_exactly_the_limit():

@@ -19,6 +19,7 @@ from redis_atomic.ratelimit.breaker import _probe, breaker
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.failure import FAILURES, Breaker, local_limiter
 from redis_atomic.ratelimit.limiter import adecide
+from redis_atomic.ratelimit.requests import request_of
 from redis_atomic.signals import rate_limit_degraded
 from redis_atomic.testing import embedded_server, lost_reply_proxy
 from tests.test_limiter import charges
@@ -213,12 +214,12 @@ def test_asyncio_is_answered_in_time_as_well(break_, server):
         took = []
         for _ in range(count):
             start = time.monotonic()
-            assert (await adecide(asked)).degraded
+            assert (await adecide(request_of(asked))).degraded
             took.append(time.monotonic() - start)
         return took
 
     async def story():
-        assert not (await adecide(asked)).degraded
+        assert not (await adecide(request_of(asked))).degraded
         mend = break_(server)
         assert max(await hits(FAILURES)) < BUDGET + GRACE
         assert breaker.open
@@ -226,7 +227,7 @@ def test_asyncio_is_answered_in_time_as_well(break_, server):
         mend()
         while breaker.open:
             await asyncio.sleep(0.02)
-        assert not (await adecide(asked)).degraded
+        assert not (await adecide(request_of(asked))).degraded
 
     with using(server.url):
         asyncio.run(asyncio.wait_for(story(), 30))
@@ -248,7 +249,7 @@ async def test_a_slow_server_takes_no_longer_on_asyncio(server):
         proxy.delay = 0.15
         with using(proxy.url):
             start = time.monotonic()
-            await adecide(charges("1000/h"))
+            await adecide(request_of(charges("1000/h")))
             assert time.monotonic() - start < BUDGET + GRACE / 2
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from typing import NamedTuple
 
 import http_sf
 import pytest
@@ -17,11 +18,22 @@ from hypothesis import strategies as st
 from redis_atomic.ratelimit.answer import NEVER, Answer, State
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.decision import Decision
-from redis_atomic.ratelimit.header_fields import Entry, policy_names, set_header_fields
-from redis_atomic.ratelimit.http import _preferred, refusal, set_refusal_fields
+from redis_atomic.ratelimit.header_fields import set_header_fields
+from redis_atomic.ratelimit.http import _preferred, refusal, with_refusal_fields
 from redis_atomic.ratelimit.limit import NAME, Limit
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.ratelimit.steps import awalk, walk
+
+
+class Entry(NamedTuple):
+    """A limit, and what it said."""
+
+    charge: Charge
+    state: State
+
+    @property
+    def refuses(self):
+        return self.state.retry_after != 0 and not self.charge.limit.shadow
 
 
 def entry(rate="5/m", *, remaining=3, retry=0.0, reset=12.0, **options):
@@ -31,18 +43,22 @@ def entry(rate="5/m", *, remaining=3, retry=0.0, reset=12.0, **options):
     return Entry(Charge(limit, limit.rate, "scope", "ip:192.0.2.1"), state)
 
 
-def refused(*entries, retry=3.2, degraded=False):
-    entries = entries or (entry(),)
-    wait = NEVER if retry is None else round(retry * 1e6)
-    states = [State(0, wait, 60_000_000)] * len(entries)
+def decided(*entries, degraded=False):
+    """The Decision of these."""
+    allowed = not any(each.refuses for each in entries)
     make = Decision.without_redis if degraded else Decision
-    return make([each.charge for each in entries], Answer(False, states))
+    answer = Answer(allowed, [each.state for each in entries])
+    return make([each.charge for each in entries], answer)
 
 
 def fields(*entries):
     response = HttpResponse()
-    set_header_fields(response, entries)
+    set_header_fields(response, decided(*entries))
     return response.headers
+
+
+def names_of(headers):
+    return re.findall(r'"([^"]*)"', headers.get("RateLimit-Policy", ""))
 
 
 def parsed(field):
@@ -55,11 +71,10 @@ def parsed(field):
 
 
 def answer(*entries, accept=None, **options):
+    entries = entries or (entry(retry=3.2),)
     request = RequestFactory().get("/", **({} if accept is None else {"HTTP_ACCEPT": accept}))
-    decision = refused(*entries, **options)
-    response = walk(refusal(request, decision, entries))
-    set_refusal_fields(response, decision)
-    return response
+    decision = decided(*entries, **options)
+    return walk(refusal(request, decision))
 
 
 # Fields
@@ -107,7 +122,7 @@ entries = st.builds(
 def test_both_fields_are_lists_of_rfc_9651_for_every_limit(entries):
     headers = fields(*entries)
     policies, rests = parsed(headers["RateLimit-Policy"]), parsed(headers["RateLimit"])
-    assert list(policies) == list(rests) == policy_names(entries)
+    assert list(policies) == list(rests) == names_of(headers)
     for policy, rest, each in zip(policies.values(), rests.values(), entries, strict=True):
         assert policy == {"q": each.charge.capacity, "w": math.ceil(each.charge.rate.seconds)}
         assert rest["r"] == each.state.remaining
@@ -134,7 +149,7 @@ def test_a_refusal_for_ever_tells_when_the_limit_is_untouched():
 @given(st.lists(st.sampled_from(["a", "b", "a-per-m", "a-per-m-also", "a-also"]), max_size=8))
 def test_no_two_policies_have_one_name(names):
     given = [entry("5/m", name=name) for name in names]
-    assert len(set(policy_names(given))) == len(given)
+    assert len(set(names_of(fields(*given)))) == len(given)
 
 
 @given(st.lists(entries, min_size=1, max_size=4))
@@ -149,8 +164,10 @@ def test_no_limit_promises_more_for_later_than_retry_after(entries):
 
 def test_a_limit_by_form_field_is_not_spoken_of():
     assert not fields(entry(key="post:name")).keys() & {"RateLimit", "RateLimit-Policy"}
-    both = fields(entry(name="site"), entry(name="login", key=("ip", "post:name")))
-    assert parsed(both["RateLimit"]).keys() == {"site"}
+    site = entry(name="site", remaining=7)
+    login = entry(name="login", key=("ip", "post:name"), remaining=1)
+    for both in (site, login), (login, site):
+        assert fields(*both)["RateLimit"] == '"site";r=7;t=12'
 
 
 def test_legacy_fields_tell_of_the_tightest(settings):
@@ -174,24 +191,24 @@ def test_no_fields_when_none_are_wanted(settings):
     ("retry", "told"), [(0.000001, "1"), (1.0, "1"), (1.000001, "2"), (59.2, "60"), (None, None)]
 )
 def test_retry_after_is_whole_seconds_rounded_up(retry, told):
-    response = answer(entry(retry=retry), retry=retry)
+    response = answer(entry(retry=retry))
     assert response.status_code == 429
     assert response.headers.get("Retry-After") == told
 
 
 def test_a_refusal_is_not_stored():
-    assert answer(entry())["Cache-Control"] == "no-store"
+    assert answer()["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/plain", "text/html", "image/png", "", "x"])
 def test_text_is_the_answer_to_most(accept):
-    response = answer(entry(), accept=accept)
+    response = answer(accept=accept)
     assert response["Content-Type"] == "text/plain; charset=utf-8"
     assert response.content == b"Too many requests. Try again in 4 seconds.\n"
 
 
 def test_a_cost_that_never_fits_is_told_as_such():
-    assert b"more than is ever allowed" in answer(entry(retry=None), retry=None).content
+    assert b"more than is ever allowed" in answer(entry(retry=None)).content
 
 
 @pytest.mark.parametrize(
@@ -259,7 +276,7 @@ def template(settings):
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/html", "text/html;q=0.9, */*;q=0.1"])
 def test_the_projects_template_answers_browsers(template, accept):
-    response = answer(entry(), accept=accept)
+    response = answer(accept=accept)
     assert response.status_code == 429
     assert response["Content-Type"] == "text/html; charset=utf-8"
     assert response.content == b"<p>Wait 4 s for /"
@@ -268,7 +285,7 @@ def test_the_projects_template_answers_browsers(template, accept):
 @pytest.mark.django_db(transaction=True)
 async def test_the_template_may_ask_the_database_in_async_code(template):
     request = RequestFactory().get("/?count")
-    response = await awalk(refusal(request, refused(entry()), [entry()]))
+    response = await awalk(refusal(request, decided(entry(retry=3.2))))
     assert response.content == b"<p>Wait 4 s for / (0 users)"
 
 
@@ -283,38 +300,38 @@ def test_a_template_is_looked_for_again_when_the_engines_change(settings):
     for found in ({}, {"429.html": "one"}, {}, {"429.html": "two"}):
         settings.TEMPLATES = templates(found)
         body = found.get("429.html", "Too many requests. Try again in 4 seconds.\n")
-        assert answer(entry()).content.decode() == body
+        assert answer().content.decode() == body
 
 
 def test_that_there_is_no_template_is_found_out_once(settings):
     found = {}
     settings.TEMPLATES = templates(found)
-    assert answer(entry()).content.startswith(b"Too many")
+    assert answer().content.startswith(b"Too many")
     found["429.html"] = "late"
-    assert answer(entry()).content.startswith(b"Too many")
+    assert answer().content.startswith(b"Too many")
 
 
 def test_while_debugging_a_new_template_is_seen_at_once(settings):
     found = {}
     settings.DEBUG, settings.TEMPLATES = True, templates(found)
-    assert answer(entry()).content.startswith(b"Too many")
+    assert answer().content.startswith(b"Too many")
     found["429.html"] = "new"
-    assert answer(entry()).content == b"new"
+    assert answer().content == b"new"
 
 
 def test_a_template_may_change_and_go_where_the_engines_keep_nothing(settings):
     found = {"429.html": "one"}
     settings.TEMPLATES = templates(found)
-    assert answer(entry()).content == b"one"
+    assert answer().content == b"one"
     found["429.html"] = "two"
-    assert answer(entry()).content == b"two"
+    assert answer().content == b"two"
     found.clear()
-    assert answer(entry()).content.startswith(b"Too many")
+    assert answer().content.startswith(b"Too many")
 
 
 def test_a_response_keeps_what_it_says_to_caches():
     response = HttpResponse(headers={"Cache-Control": "private, max-age=0"})
-    set_refusal_fields(response, refused(entry()))
+    with_refusal_fields(response, decided(entry(retry=3.2)))
     assert response["Cache-Control"] == "private, max-age=0, no-store"
 
 
@@ -347,7 +364,7 @@ def test_the_form_is_the_one_that_django_would_choose(accept):
 
 
 def test_json_is_a_problem_also_beside_a_template(template):
-    response = answer(entry(), accept="application/json")
+    response = answer(accept="application/json")
     assert response["Content-Type"] == "application/problem+json"
 
 
@@ -355,4 +372,4 @@ def test_json_is_a_problem_also_beside_a_template(template):
     "accept", [part * 50_000 for part in ("x", "text/html,", ";")], ids=["word", "list", "marks"]
 )
 def test_a_long_accept_field_is_answered(accept):
-    assert answer(entry(), accept=accept).status_code == 429
+    assert answer(accept=accept).status_code == 429

@@ -24,9 +24,10 @@ from redis_atomic.ratelimit import limiter
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.keys import keys_of
-from redis_atomic.ratelimit.limiter import adecide, decide, peek, refund, reset
+from redis_atomic.ratelimit.limiter import adecide, peek, refund, reset
 from redis_atomic.ratelimit.protocol import ask, tag_of
 from redis_atomic.ratelimit.rate import Rate
+from redis_atomic.ratelimit.requests import request_of
 from redis_atomic.scripting.builtin import builtin
 from redis_atomic.testing.cluster import embedded_cluster
 from tests import settings as test_settings
@@ -45,6 +46,10 @@ def _nothing_remembered():
 def charges(*limits, identity="user:7", cost=1, scope="view"):
     made = [limit if isinstance(limit, Limit) else Limit(limit, key=None) for limit in limits]
     return [Charge(limit, limit.rate, scope, identity, cost) for limit in made]
+
+
+def decide(charges):
+    return limiter.decide(request_of(charges))
 
 
 def changed(**options):
@@ -174,7 +179,7 @@ def test_async_and_sync_share_one_count(options):
     assert asyncio.run(both()) + asyncio.run(both()) == [True] * 4
     assert asyncio.run(both()) == [False] * 2
     asked = charges(Limit("4/h", key=None, **options), scope="export")
-    assert not asyncio.run(adecide(asked))
+    assert not asyncio.run(adecide(request_of(asked)))
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -423,7 +428,7 @@ def test_a_refund_of_everything_leaves_no_key(server_client):
 def test_a_refund_may_be_of_some_limits_only():
     asked = charges("5/h", "9/d")
     decision = decide(asked)
-    refund(decision, asked[1:])
+    refund(decision, decision._charges[1:])
     assert [state.remaining for state in peek(asked).limits] == [4, 9]
     refund(decision)
     assert [state.remaining for state in peek(asked).limits] == [5, 9]
@@ -585,7 +590,7 @@ def test_a_real_cluster_is_asked_slot_by_slot(asynchronous):
                     *charges("5/h", identity=f"user:{number}"),
                     *charges("2/h", "9/d", identity=f"ip:192.0.2.{number}"),
                 ]
-                decisions = [call("decide", asked) for _ in range(4)]
+                decisions = [call("decide", request_of(asked)) for _ in range(4)]
                 assert not any(decision.degraded for decision in decisions)
                 assert [bool(decision) for decision in decisions] == [True, True, False, False]
                 assert [s.remaining for s in call("peek", asked).limits] == [3, 0, 7]

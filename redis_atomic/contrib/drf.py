@@ -40,11 +40,10 @@ from rest_framework.throttling import BaseThrottle
 from ..conf import conf
 from ..ratelimit.charging import Rule
 from ..ratelimit.decision import Decision
-from ..ratelimit.gate import Admission, enter, leave
-from ..ratelimit.http import set_refusal_fields
+from ..ratelimit.gate import enter, leave
+from ..ratelimit.http import with_refusal_fields
 from ..ratelimit.limit import Limit
 from ..ratelimit.networks import as_exempt
-from ..ratelimit.steps import walk
 from .throttling import limits_of
 
 #: Where a request of the framework keeps that its throttles have been asked.
@@ -82,14 +81,13 @@ class RateLimitThrottle(BaseThrottle):
             return True
         vars(request)[ASKED] = True
         rules = [throttle.rule(view) for throttle in _throttles_of(view) or [self]]
-        admission = walk(
-            enter(request, rules, view=_name_of(view), kwargs=getattr(view, "kwargs", {}))
-        )
-        if admission.decision is None:
+        kwargs = getattr(view, "kwargs", {})
+        _, decision = enter(request, rules, view=_name_of(view), kwargs=kwargs, lasting=False)
+        if decision is None:
             return True
-        self._decision = admission.decision
-        vars(view)["finalize_response"] = partial(_finalize, view.finalize_response, admission)
-        return admission.decision.allowed
+        self._decision = decision
+        vars(view)["finalize_response"] = partial(_finalize, view.finalize_response, decision)
+        return decision.allowed
 
     def wait(self) -> float | None:
         """Seconds until the request will pass; None: never, it costs more than the limit."""
@@ -153,14 +151,14 @@ def _name_of(view: Any) -> str:
 
 def _finalize(
     finalize_response: Callable[..., Any],
-    admission: Admission,
+    decision: Decision,
     request: Any,
     *args: Any,
     **kwargs: Any,
 ) -> HttpResponseBase:
     """The view's finalize_response, and what is to be done with the response."""
     response: HttpResponseBase = finalize_response(request, *args, **kwargs)
-    if admission.decision is not None and not admission.decision:
-        set_refusal_fields(response, admission.decision)
-    walk(leave(request, response, admission))
+    if not decision:
+        with_refusal_fields(response, decision)
+    leave(request, response, decision)
     return response

@@ -45,7 +45,6 @@ from ..ratelimit.gate import enter
 from ..ratelimit.limit import Limit, check_apart
 from ..ratelimit.limiter import refund
 from ..ratelimit.networks import as_exempt
-from ..ratelimit.steps import walk
 from .throttling import limits_of
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -109,7 +108,8 @@ class RateLimitThrottle(BaseThrottle):
         view = f"view:{request.method} {match.route if match else ''}"
         kwargs = match.kwargs if match else {}
         try:
-            return walk(enter(request, [self._rule], view=view, kwargs=kwargs)).decision
+            _, decision = enter(request, [self._rule], view=view, kwargs=kwargs)
+            return decision
         except SynchronousOnlyOperation as error:
             raise ImproperlyConfigured(
                 "A throttle can't load request.user in an async operation: decorate it with "

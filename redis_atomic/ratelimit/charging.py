@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from django.core.signals import setting_changed
 from django.http import HttpRequest
 
 from .addresses import client_address
-from .charge import Charge, standing_tariff
+from .charge import Charge, Identity, Tariff, standing_tariff
 from .decision import Decision
-from .identity import Kwargs, identify, identity_told
+from .identity import Kwargs, Teller, identify, teller
 from .limit import Limit, as_rate
-from .methods import covers
+from .methods import as_methods, covers
 from .networks import Exempt, is_in
+from .requests import Request, request_at
 from .steps import Steps, called
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """
     Limits that are asked for together, and the requests they are for.
@@ -40,12 +42,7 @@ class Rule:
 
     def scope_in(self, view: str) -> str:
         """The scope of a limit without one: 5/m for POST does not count with 90/m for all."""
-        return view if self.methods is None else _scope_of(view, self.methods)
-
-
-@lru_cache(maxsize=1024)
-def _scope_of(view: str, methods: frozenset[str]) -> str:
-    return f"{view}:{','.join(sorted(methods))}"
+        return view if self.methods is None else f"{view}:{','.join(sorted(self.methods))}"
 
 
 def charges_of(
@@ -63,16 +60,79 @@ def charges_of(
         if rule.exempt is not None and (yield from _is_exempt(request, rule.exempt)):
             continue
         for limit in rule.limits():
-            scope = limit.scope or limit.name or rule.scope_in(view)
-            if limit.fixed:
-                charge = _fixed_charge(request, limit, scope, kwargs)
-            else:
-                charge = yield from _charge(request, limit, scope, kwargs)
+            charge = yield from _charge(request, limit, _scope(limit, rule, view), kwargs)
             if charge is None or _is_known(charge, known):
                 continue
             known.append(charge)
             asked.append((charge, rule))
     return asked
+
+
+def _scope(limit: Limit, rule: Rule, view: str) -> str:
+    return limit.scope or limit.name or rule.scope_in(view)
+
+
+#: What is asked for a request, and the rule that asks for each charge of it.
+Asked = tuple[Request, Sequence[Rule]]
+
+
+class Plan(NamedTuple):
+    """What fixed rules charge all requests of a method, and who tells an identity for each."""
+
+    tariffs: tuple[Tariff, ...]
+    tellers: tuple[Teller, ...]
+    rules: tuple[Rule, ...]
+
+
+def planned(request: HttpRequest, rules: Sequence[Rule], view: str, kwargs: Kwargs) -> Asked | None:
+    """
+    charges_of() for a request that has not been charged, as what is to be asked.
+
+    None where somebody has to be asked for a limit, or a limit does not apply.
+    """
+    plan = _plan(tuple(rules), view, request.method)
+    if plan is None:
+        return None
+    identities: list[Identity] = []
+    for tell in plan.tellers:
+        identity = tell(request, kwargs)
+        if identity is None:
+            return None
+        identities.append(identity)
+    return request_at(plan.tariffs, tuple(identities)), plan.rules
+
+
+@lru_cache(maxsize=1024)
+def _plan(rules: tuple[Rule, ...], view: str, method: str | None) -> Plan | None:
+    pairs = [
+        (limit, rule)
+        for rule in rules
+        if covers(rule.methods, method)
+        for limit in rule.limits()
+        if covers(as_methods(limit.methods), method)
+    ]
+    counts = [
+        (_scope(limit, rule, view), limit.rate, limit.algorithm)
+        for limit, rule in pairs
+        if limit.name is not None  # it may be asked for in two places
+    ]
+    if any(rule.exempt is not None for rule in rules) or len(set(counts)) < len(counts):
+        return None
+    if not all(limit.fixed for limit, _ in pairs):
+        return None
+    return Plan(
+        tuple([standing_tariff(limit, _scope(limit, rule, view)) for limit, rule in pairs]),
+        tuple([teller(limit.key or "ip", limit.missing) for limit, _ in pairs]),
+        tuple([rule for _, rule in pairs]),
+    )
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "REDIS_ATOMIC":
+        _plan.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="redis_atomic.plans")
 
 
 def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
@@ -94,18 +154,6 @@ def _are_one(charge: Charge, other: Charge) -> bool:
         other.rate,
         other.limit.algorithm,
     )
-
-
-def _fixed_charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Charge | None:
-    """_charge() without asking: so the usual limit costs little."""
-    methods: Any = limit.methods
-    exempt: Any = limit.exempt
-    if not covers(methods, request.method):
-        return None
-    if exempt is not None and is_in(client_address(request), exempt):
-        return None
-    identity = identity_told(request, limit.key or "ip", kwargs, missing=limit.missing)
-    return None if identity is None else Charge.at(standing_tariff(limit, scope), identity)
 
 
 def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:

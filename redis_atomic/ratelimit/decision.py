@@ -144,6 +144,14 @@ class Decision:
         return self._answer.states
 
     @property
+    def _numbers(self) -> list[int]:
+        """Of each limit remaining, retry_after and reset_after, as the script's reply has them."""
+        told = self._told
+        if isinstance(told, Answer):
+            return [number for state in told.states for number in state[:3]]
+        return told[2:]
+
+    @property
     def limits(self) -> tuple[LimitState, ...]:
         if self._limits is None:
             self._limits = tuple(map(_state_of, self._charges, self._answer.states))

@@ -38,6 +38,7 @@ class Refusal:
     """A refused call: what was asked for whom, and the Decision, until when it stands."""
 
     __slots__ = (
+        "_charges",
         "_cost",
         "_dearest",
         "_told",
@@ -51,6 +52,7 @@ class Refusal:
     def __init__(
         self, charge: Charge, charges: Sequence[Charge], seconds: float, decision: Decision
     ) -> None:
+        self._charges = charges
         self.terms = _terms(charges)
         self.identities = _identities(charges)
         self._cost, self._dearest = charge.cost, decision.cost
@@ -59,6 +61,12 @@ class Refusal:
         now = monotonic()
         self._told = decision, now  # one tuple, as threads replace it side by side
         self._until = now + seconds
+
+    def is_of(self, charges: Sequence[Charge]) -> bool:
+        """Were these asked, at whatever cost? Mostly they are the same ones."""
+        return charges is self._charges or (
+            self.terms == _terms(charges) and self.identities == _identities(charges)
+        )
 
     def answer(self, cost: int, dearest: int) -> Decision | None:
         """
@@ -113,9 +121,8 @@ class DenyCache:
             refusal = self._refusals.get(_place(charge))
             if (
                 refusal is not None
-                and refusal.terms == _terms(charges)
-                and refusal.identities == _identities(charges)
-                and (decision := refusal.answer(charge.cost, _dearest(charges))) is not None
+                and refusal.is_of(charges)
+                and (decision := refusal.answer(charge.tariff.cost, _dearest(charges))) is not None
             ):
                 return decision
         return None

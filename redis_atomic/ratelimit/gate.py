@@ -9,146 +9,197 @@ of every ``try`` of ours: what it raises is its own, and passes through.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from ..signals import rate_limited
 from .charge import Charge
-from .charging import Rule, charges_of
+from .charging import Asked, Rule, charges_of, planned
 from .decision import Decision
-from .header_fields import Entry, set_header_fields
-from .http import refusal, set_refusal_fields
+from .header_fields import set_header_fields
+from .http import refusal, with_refusal_fields
 from .identity import Kwargs
 from .limiter import adecide, arefund, decide, refund
-from .steps import Ask, Steps, called
+from .requests import request_at, request_of
+from .steps import Ask, Steps, awalk, called, walk
 from .transport import setup
 
 logger = logging.getLogger("redis_atomic.rate_limits")
 
+#: How a request was let in: its refusal, or None to run the view; and what was decided.
+Admission = tuple[HttpResponseBase | None, Decision | None]
 
-class Record:
-    """What a request has been charged so far, by the middleware and by decorators."""
-
-    __slots__ = ("decisions", "entries")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.decisions: list[Decision] = []
-
-    def add(self, charges: Sequence[Charge], decision: Decision) -> list[Entry]:
-        entries = list(map(Entry, charges, decision._states))
-        self.entries += entries
-        self.decisions.append(decision)
-        return entries
-
-
-class Admission(NamedTuple):
-    """How a request was let in. ``response`` is the refusal, or None: run the view."""
-
-    response: HttpResponseBase | None = None
-    decision: Decision | None = None
-    entries: Sequence[Entry] = ()
-
-
-UNLIMITED = Admission()
+UNLIMITED: Admission = None, None
+NOTHING: Asked = request_at((), ()), ()
 
 
 def enter(
-    request: HttpRequest, rules: Sequence[Rule], *, view: str, kwargs: Kwargs
-) -> Steps[Admission]:
+    request: HttpRequest,
+    rules: Sequence[Rule],
+    *,
+    view: str,
+    kwargs: Kwargs,
+    lasting: bool = True,
+) -> Admission:
     """
     Charge the request for all these rules in one call, all or nothing.
 
     ``view`` is the scope of limits that have neither scope nor name, ``kwargs``
-    are the URL's arguments.
+    are the URL's arguments. ``lasting``: other requests go by these rules, too.
     """
-    record = record_of(request)
-    if not setup().enabled:
+    asked = _asked_at_once(request, rules, view, kwargs, lasting)
+    if asked is None:
+        asked = walk(_asked(request, rules, view, kwargs))
+    call, asking = asked
+    if not asking:
         return UNLIMITED
-    known = [entry.charge for entry in record.entries]
-    asked = yield from charges_of(request, rules, known, view, kwargs)
-    if not asked:
-        return UNLIMITED
-    charges = [charge for charge, _ in asked]
-    decision = yield Ask(decide, adecide, (charges,))
-    entries = record.add(charges, decision)
-    _request_itself(request).rate_limit = Decision.merged(record.decisions)  # type: ignore[attr-defined]
-    if not decision or decision.shadowed:
-        yield from _tell(request, decision)
-    if decision or not any(rule.block for rule in rules):
-        return Admission(None, decision, entries)
-    response = yield from _answer(request, [rule for _, rule in asked], decision, entries)
-    set_header_fields(response, record.entries)
-    return Admission(response, decision, entries)
+    decision = decide(call)
+    if _passes(request, decision):
+        return None, decision
+    return walk(_answer(request, asking, decision)), decision
 
 
-def leave(request: HttpRequest, response: Any, admission: Admission) -> Steps[None]:
+async def aenter(
+    request: HttpRequest,
+    rules: Sequence[Rule],
+    *,
+    view: str,
+    kwargs: Kwargs,
+    lasting: bool = True,
+) -> Admission:
+    """See enter()."""
+    asked = _asked_at_once(request, rules, view, kwargs, lasting)
+    if asked is None:
+        asked = await awalk(_asked(request, rules, view, kwargs))
+    call, asking = asked
+    if not asking:
+        return UNLIMITED
+    decision = await adecide(call)
+    if _passes(request, decision):
+        return None, decision
+    return await awalk(_answer(request, asking, decision)), decision
+
+
+def leave(request: HttpRequest, response: Any, decision: Decision | None) -> None:
     """
     Give back what the response shows not to count, and set the header fields.
 
     They tell what the limits said before the view ran.
     """
-    if admission.decision:
-        back = yield from _not_to_count(response, admission.entries)
-        if back:
-            yield Ask(refund, arefund, (admission.decision, back))
-    if isinstance(response, HttpResponseBase):
-        set_header_fields(response, record_of(request).entries)
+    _tell(request, response)
+    if decision and _judging(decision):
+        walk(_give_back(decision, response))
 
 
-def record_of(request: HttpRequest) -> Record:
-    """The request's record; ``request.rate_limit`` is None until something is charged."""
+async def aleave(request: HttpRequest, response: Any, decision: Decision | None) -> None:
+    """See leave()."""
+    _tell(request, response)
+    if decision and _judging(decision):
+        await awalk(_give_back(decision, response))
+
+
+def decisions_of(request: HttpRequest) -> list[Decision]:
+    """
+    What was decided for the request so far, by the middleware and by decorators.
+
+    ``request.rate_limit`` is None until something is charged.
+    """
     request = _request_itself(request)
-    record: Record | None = getattr(request, "_rate_limit_record", None)
-    if record is None:
-        record = Record()
-        request._rate_limit_record = record  # type: ignore[attr-defined]
+    decisions: list[Decision] | None = getattr(request, "_rate_limit_decisions", None)
+    if decisions is None:
+        decisions = request._rate_limit_decisions = []  # type: ignore[attr-defined]
         request.rate_limit = None  # type: ignore[attr-defined]
-    return record
+    return decisions
+
+
+def _asked_at_once(
+    request: HttpRequest, rules: Sequence[Rule], view: str, kwargs: Kwargs, lasting: bool
+) -> Asked | None:
+    """What the request is charged, or None where that takes more steps."""
+    decisions = decisions_of(request)
+    if not setup().enabled:
+        return NOTHING
+    return planned(request, rules, view, kwargs) if lasting and not decisions else None
+
+
+def _asked(request: HttpRequest, rules: Sequence[Rule], view: str, kwargs: Kwargs) -> Steps[Asked]:
+    known = [charge for decision in decisions_of(request) for charge in decision._charges]
+    pairs = yield from charges_of(request, rules, known, view, kwargs)
+    return request_of([charge for charge, _ in pairs]), [rule for _, rule in pairs]
+
+
+def _passes(request: HttpRequest, decision: Decision) -> bool:
+    """Note the decision. Is that all there is to do before the view?"""
+    decisions = decisions_of(request)
+    decisions.append(decision)
+    _request_itself(request).rate_limit = Decision.merged(decisions)  # type: ignore[attr-defined]
+    return decision.allowed and not (rate_limited.receivers and decision.shadowed)
 
 
 def _answer(
-    request: HttpRequest, rules: Sequence[Rule], decision: Decision, entries: Sequence[Entry]
-) -> Steps[HttpResponseBase]:
-    """What the rule of the first limit that refuses answers, or the usual 429."""
-    refusing = [rule for rule, entry in zip(rules, entries, strict=True) if entry.refuses]
-    on_limit = refusing[0].on_limit
-    response: HttpResponseBase | None = None
-    if on_limit is not None:
-        response = yield from called(on_limit, request, decision)
-    if response is None:
-        response = yield from refusal(request, decision, entries)
-    set_refusal_fields(response, decision)
-    return response
-
-
-def _not_to_count(response: Any, entries: Iterable[Entry]) -> Steps[list[Charge]]:
-    """The charges to give back. Where count_when raises they stay: the view has done its work."""
-    back = []
-    for charge, _ in entries:
-        count_when = charge.limit.count_when
-        if count_when is None:
-            continue
-        try:
-            counts = yield from called(count_when, response)
-        except Exception:
-            logger.exception("count_when %r raised, so the request stays counted.", count_when)
-        else:
-            if not counts:
-                back.append(charge)
-    return back
-
-
-def _tell(request: HttpRequest, decision: Decision) -> Steps[None]:
+    request: HttpRequest, rules: Sequence[Rule], decision: Decision
+) -> Steps[HttpResponseBase | None]:
+    """Send the signal, and answer what refuses; None where the view is to run in any case."""
     if rate_limited.receivers:
         told = {"sender": None, "request": request, "decision": decision}
         yield Ask(
             partial(rate_limited.send_robust, **told), partial(rate_limited.asend_robust, **told)
         )
+    if decision or not any(rule.block for rule in rules):
+        return None
+    response = yield from _refusal(request, rules, decision)
+    _tell(request, response)
+    return response
+
+
+def _refusal(
+    request: HttpRequest, rules: Sequence[Rule], decision: Decision
+) -> Steps[HttpResponseBase]:
+    """What the rule of the first limit that refuses answers, or the usual 429."""
+    refusing = [
+        rule
+        for rule, state in zip(rules, decision.limits, strict=True)
+        if state.refuses and not state.shadowed
+    ]
+    on_limit = refusing[0].on_limit
+    if on_limit is not None:
+        response: HttpResponseBase | None = yield from called(on_limit, request, decision)
+        if response is not None:
+            return with_refusal_fields(response, decision)
+    return (yield from refusal(request, decision))
+
+
+def _tell(request: HttpRequest, response: Any) -> None:
+    decisions = decisions_of(request)
+    if decisions and isinstance(response, HttpResponseBase):
+        set_header_fields(response, Decision.merged(decisions))
+
+
+def _judging(decision: Decision) -> list[Charge]:
+    """The charges that depend on the response."""
+    return [each for each in decision._charges if each.tariff.limit.count_when is not None]
+
+
+def _give_back(decision: Decision, response: Any) -> Steps[None]:
+    back = []
+    for charge in _judging(decision):
+        if not (yield from _counts(charge.limit.count_when, response)):
+            back.append(charge)
+    if back:
+        yield Ask(refund, arefund, (decision, back))
+
+
+def _counts(count_when: Any, response: Any) -> Steps[Any]:
+    """Where it raises the charge stays: the view has done its work."""
+    try:
+        return (yield from called(count_when, response))
+    except Exception:
+        logger.exception("count_when %r raised, so the request stays counted.", count_when)
+        return True
 
 
 def _request_itself(request: HttpRequest) -> HttpRequest:

@@ -19,96 +19,89 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from django.http.response import HttpResponseBase
 
 from ..conf import conf
-from .answer import NEVER, State
-from .charge import Charge, Tariff
+from .answer import NEVER
+from .charge import Tariff
+from .decision import Decision
 from .rate import SECOND, Rate
 
 
-class Entry(NamedTuple):
-    """A limit that was asked for this request, and what it said."""
-
-    charge: Charge
-    state: State
-
-    @property
-    def refuses(self) -> bool:
-        return self.state.retry_after != 0 and not self.charge.tariff.limit.shadow
-
-
-def set_header_fields(response: HttpResponseBase, entries: Iterable[Entry]) -> None:
-    """Say in the response's header what these limits said."""
-    form, entries = conf.RATE_LIMIT_HEADERS, public(entries)
-    if entries and form == "draft":
-        policies, headers = _policies_of(entries), response.headers
-        refused = bool([entry for entry in entries if entry.refuses])
+def set_header_fields(response: HttpResponseBase, decision: Decision) -> None:
+    """Say in the response's header what the limits said."""
+    form, policies = conf.RATE_LIMIT_HEADERS, _policies_of(decision)
+    if not policies.each:
+        return
+    numbers, headers = decision._numbers, response.headers
+    if form == "draft":
+        refused = not decision.allowed
         headers["RateLimit-Policy"] = policies.field
         headers["RateLimit"] = ", ".join(
-            [
-                _quota(policy, entry, refused)
-                for policy, entry in zip(policies.each, entries, strict=True)
-            ]
+            [_quota(policy, numbers, refused) for policy in policies.each]
         )
-    elif entries and form == "legacy":
-        entry = min(entries, key=tightness)
-        state, reset = entry.state, time.time() + entry.state.reset_after / SECOND
-        response.headers["X-RateLimit-Limit"] = str(entry.charge.capacity)
-        response.headers["X-RateLimit-Remaining"] = str(state.remaining)
-        response.headers["X-RateLimit-Reset"] = str(math.ceil(reset))
+    elif form == "legacy":
+        policy = min(policies.each, key=lambda each: _tightness(each, numbers))
+        remaining, _, reset_after = numbers[policy.at : policy.at + 3]
+        headers["X-RateLimit-Limit"] = str(policy.quota)
+        headers["X-RateLimit-Remaining"] = str(remaining)
+        headers["X-RateLimit-Reset"] = str(math.ceil(time.time() + reset_after / SECOND))
 
 
-def public(entries: Iterable[Entry]) -> list[Entry]:
-    """Those of which other clients may hear."""
-    return [entry for entry in entries if entry.charge.tariff.public]
-
-
-def tightness(entry: Entry) -> tuple[bool, int, int]:
-    """Sorts the limit that matters most first: a refusal, then the least left."""
-    return (not entry.refuses, entry.state.remaining, -entry.state.reset_after)
-
-
-def policy_names(entries: Sequence[Entry]) -> list[str]:
-    """A name for each limit, no two alike: its own, with its window where that repeats."""
-    return [policy.name for policy in _policies_of(entries).each]
+def refusing_policies(decision: Decision) -> list[str]:
+    """The names of the limits that refuse, as the header has them."""
+    numbers = decision._numbers
+    return [policy.name for policy in _policies_of(decision).each if _refuses(policy, numbers)]
 
 
 class Policy(NamedTuple):
-    """A quota as the header tells it, and the whole seconds it is for."""
+    """
+    A quota as the header tells it, and the whole seconds it is for.
+
+    ``at`` is where the limit's numbers are: remaining, retry_after, reset_after.
+    """
 
     name: str
     quota: int
     window: int
+    at: int
+    shadow: bool
 
 
 class Policies(NamedTuple):
-    """The limits of a response, and RateLimit-Policy, which is the same for all requests."""
+    """
+    The limits of a response, and RateLimit-Policy, which is the same for all requests.
+
+    They are only those of which other clients may hear.
+    """
 
     each: tuple[Policy, ...]
     field: str
 
 
-def _policies_of(entries: Sequence[Entry]) -> Policies:
-    return _policies(tuple([entry.charge.tariff for entry in entries]))
+def _policies_of(decision: Decision) -> Policies:
+    return _policies(tuple([charge.tariff for charge in decision._charges]))
 
 
 @lru_cache(maxsize=1024)
 def _policies(tariffs: tuple[Tariff, ...]) -> Policies:
-    shared = Counter([tariff.label for tariff in tariffs])
+    shared = Counter([tariff.label for tariff in tariffs if tariff.public])
     each: dict[str, Policy] = {}
-    for tariff in tariffs:
+    for place, tariff in enumerate(tariffs):
+        if not tariff.public:
+            continue
         name, quota = tariff.label, tariff.capacity
         if shared[name] > 1:
             name += f"-per-{tariff.rate.period}"
         while name in each:
             name += "-also"
-        each[name] = Policy(name, quota, _window(quota, tariff.rate))
-    field = ", ".join([f'"{name}";q={quota};w={window}' for name, quota, window in each.values()])
+        window = _window(quota, tariff.rate)
+        each[name] = Policy(name, quota, window, 3 * place, tariff.limit.shadow)
+    field = ", ".join([f'"{it.name}";q={it.quota};w={it.window}' for it in each.values()])
     return Policies(tuple(each.values()), field)
 
 
@@ -117,7 +110,16 @@ def _window(quota: int, rate: Rate) -> int:
     return max(1, -(-rate.window * quota // (rate.amount * SECOND)))
 
 
-def _quota(policy: Policy, entry: Entry, refused: bool) -> str:
+def _refuses(policy: Policy, numbers: Sequence[int]) -> bool:
+    return numbers[policy.at + 1] != 0 and not policy.shadow
+
+
+def _tightness(policy: Policy, numbers: Sequence[int]) -> tuple[bool, int, int]:
+    """Sorts the limit that matters most first: a refusal, then the least left."""
+    return not _refuses(policy, numbers), numbers[policy.at], -numbers[policy.at + 2]
+
+
+def _quota(policy: Policy, numbers: Sequence[int], refused: bool) -> str:
     """
     What is left, and the time until more is.
 
@@ -125,11 +127,12 @@ def _quota(policy: Policy, entry: Entry, refused: bool) -> str:
     limits that refuse tell it. Nor is it ever later than the window: a unit may
     count for a tick more than that, which rounding up would make a whole second.
     """
-    state, time_left = entry.state, entry.state.reset_after
+    name, _, window, at, _ = policy
+    time_left = numbers[at + 2]
     if refused:
-        if not entry.refuses:
-            return f'"{policy.name}";r={state.remaining}'
-        if state.retry_after != NEVER:
-            time_left = state.retry_after
-    seconds = min(-(-time_left // SECOND), policy.window)
-    return f'"{policy.name}";r={state.remaining};t={seconds}'
+        if not _refuses(policy, numbers):
+            return f'"{name}";r={numbers[at]}'
+        if numbers[at + 1] != NEVER:
+            time_left = numbers[at + 1]
+    seconds = -(-time_left // SECOND)
+    return f'"{name}";r={numbers[at]};t={seconds if seconds < window else window}'

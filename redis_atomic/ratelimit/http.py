@@ -7,9 +7,8 @@ The answer of a refused request: status 429, and why, as the client likes to rea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -21,7 +20,7 @@ from django.utils.cache import patch_cache_control
 
 from ..conf import conf
 from .decision import Decision
-from .header_fields import Entry, policy_names, public
+from .header_fields import refusing_policies
 from .steps import Ask, Steps
 
 #: IANA's registry of problem types; these two are the draft's.
@@ -33,13 +32,14 @@ LONGEST_ACCEPT = 2000
 JSON_TYPES = ("application/problem+json", "application/json")
 
 
+Response = TypeVar("Response", bound=HttpResponseBase)
+
+
 class HttpResponseTooManyRequests(HttpResponse):
     status_code = 429
 
 
-def refusal(
-    request: HttpRequest, decision: Decision, entries: Sequence[Entry]
-) -> Steps[HttpResponse]:
+def refusal(request: HttpRequest, decision: Decision) -> Steps[HttpResponse]:
     """
     The answer of a refused request: 429, in the form that the client prefers.
 
@@ -51,16 +51,16 @@ def refusal(
     forms = ("text/plain", *JSON_TYPES) if template is None else ("text/html", *JSON_TYPES)
     form = _preferred(request, forms)
     if form in JSON_TYPES:
-        return _problem(decision, entries)
+        return with_refusal_fields(_problem(decision), decision)
     if template is None or form != "text/html":
-        return _text(retry_after(decision))
+        return _text(decision)
     context = {"decision": decision, "retry_after": retry_after(decision)}
     # A template's context processors may ask the database.
     body = yield Ask(
         lambda: template.render(context, request),
         lambda: sync_to_async(template.render)(context, request),
     )
-    return HttpResponseTooManyRequests(body)
+    return with_refusal_fields(HttpResponseTooManyRequests(body), decision)
 
 
 def _preferred(request: HttpRequest, forms: tuple[str, ...]) -> str | None:
@@ -76,16 +76,13 @@ def _preferred_by(accept: str, forms: tuple[str, ...]) -> str | None:
     return request.get_preferred_type(forms)
 
 
-def set_refusal_fields(response: HttpResponseBase, decision: Decision) -> None:
-    """Retry-After, and nothing for caches to keep (RFC 6585, section 4)."""
+def with_refusal_fields(response: Response, decision: Decision) -> Response:
+    """The response with Retry-After, and nothing for caches to keep (RFC 6585, section 4)."""
     seconds = retry_after(decision)
-    headers = response.headers
     if seconds is not None:
-        headers["Retry-After"] = str(seconds)
-    if "Cache-Control" in headers:
-        patch_cache_control(response, no_store=True)
-    else:
-        headers["Cache-Control"] = "no-store"
+        response.headers["Retry-After"] = str(seconds)
+    patch_cache_control(response, no_store=True)
+    return response
 
 
 def retry_after(decision: Decision) -> int | None:
@@ -94,13 +91,17 @@ def retry_after(decision: Decision) -> int | None:
     return None if seconds is None else max(1, math.ceil(seconds))
 
 
-def _text(seconds: int | None) -> HttpResponse:
+def _text(decision: Decision) -> HttpResponse:
+    """What a flood is told, so in as few steps as it takes."""
+    seconds = retry_after(decision)
+    fields = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    if seconds is not None:
+        fields["Retry-After"] = str(seconds)
     text = f"Too many requests. {_advice(seconds)}\n"
-    return HttpResponseTooManyRequests(text.encode(), content_type="text/plain; charset=utf-8")
+    return HttpResponseTooManyRequests(text.encode(), headers=fields)
 
 
-def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
-    told = public(entries)
+def _problem(decision: Decision) -> HttpResponse:
     closed = decision.degraded and conf.RATE_LIMIT_ON_ERROR == "closed"
     kind = "temporary-reduced-capacity" if closed else "quota-exceeded"
     problem = {
@@ -108,9 +109,7 @@ def _problem(decision: Decision, entries: Sequence[Entry]) -> HttpResponse:
         "title": "Too many requests",
         "status": 429,
         "detail": _advice(retry_after(decision)),
-        "violated-policies": [
-            name for name, entry in zip(policy_names(told), told, strict=True) if entry.refuses
-        ],
+        "violated-policies": refusing_policies(decision),
     }
     return JsonResponse(problem, status=429, content_type=JSON_TYPES[0])
 

@@ -129,9 +129,9 @@ class Limit:
 
     @cached_property
     def fixed(self) -> bool:
-        """Whether a request is enough to know what it is charged: nobody else has to be asked."""
-        asked = (self.rate, self.cost, self.exempt, *self.keys)
-        return "user" not in self.keys and not any(map(callable, asked))
+        """Whether all requests are charged the same, and one is enough to know for whom."""
+        asked = (self.rate, self.cost, *self.keys)
+        return self.exempt is None and "user" not in self.keys and not any(map(callable, asked))
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:

@@ -22,14 +22,14 @@ from .deny_cache import deny_cache
 from .failure import degraded_decision, local_limiter
 from .keys import groups_by_slot, keys_of
 from .protocol import ask
-from .requests import Request, request_of
+from .requests import Request
 from .slots import ask_each_identity, give_back
 from .transport import Steps, awalk, limits_client, setup, walk
 
 
-def decide(charges: Sequence[Charge]) -> Decision:
+def decide(request: Request) -> Decision:
     """
-    Charge all of these or none, and say which it was.
+    Charge all that is asked for or none, and say which it was.
 
     On a cluster different identities are asked one after another; what an error
     keeps from being given back stays charged, so that it errs to the strict side.
@@ -37,13 +37,13 @@ def decide(charges: Sequence[Charge]) -> Decision:
     Never raises because of Redis: while it does not answer, the Decision is
     ``degraded``. ValueError if there are no charges, or two with one count.
     """
-    known = deny_cache.find_any(charges)
-    return charge(charges, request_of(charges)) if known is None else known
+    known = deny_cache.find_any(request.charges)
+    return charge(request) if known is None else known
 
 
-def charge(charges: Sequence[Charge], request: Request) -> Decision:
+def charge(request: Request) -> Decision:
     """decide(), where the deny cache was asked before."""
-    client = limits_client()
+    charges, client = request.charges, limits_client()
     if client.lean is None or breaker.open or not setup().enabled:
         return walk(_charge(charges))
     packed = request.packed(client)
@@ -54,15 +54,15 @@ def charge(charges: Sequence[Charge], request: Request) -> Decision:
     return walk(_charge(charges), outcome, monotonic() - start)
 
 
-async def adecide(charges: Sequence[Charge]) -> Decision:
+async def adecide(request: Request) -> Decision:
     """See decide()."""
-    known = deny_cache.find_any(charges)
-    return await acharge(charges, request_of(charges)) if known is None else known
+    known = deny_cache.find_any(request.charges)
+    return await acharge(request) if known is None else known
 
 
-async def acharge(charges: Sequence[Charge], request: Request) -> Decision:
+async def acharge(request: Request) -> Decision:
     """See charge()."""
-    client = limits_client()
+    charges, client = request.charges, limits_client()
     shared = await client.multiplexer()
     if shared is None or breaker.open or not setup().enabled:
         return await awalk(_charge(charges))

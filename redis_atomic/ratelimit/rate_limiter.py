@@ -91,9 +91,8 @@ class RateLimiter:
         if known is not None:
             return known
         if not self._counts:  # so it was not known what to look for
-            return decide(self._charges(identity, cost))
-        request = self._request(identity, cost)
-        return charge(request.charges, request)
+            return decide(self._request(identity, cost))
+        return charge(self._request(identity, cost))
 
     async def ahit(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """See hit()."""
@@ -103,9 +102,8 @@ class RateLimiter:
         if known is not None:
             return known
         if not self._counts:
-            return await adecide(self._charges(identity, cost))
-        request = self._request(identity, cost)
-        return await acharge(request.charges, request)
+            return await adecide(self._request(identity, cost))
+        return await acharge(self._request(identity, cost))
 
     def peek(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """What hit() would say now. Nothing is charged."""
