@@ -1,8 +1,6 @@
 """The throttles of redis_atomic.contrib.drf, in the real framework."""
 
 import asyncio
-import gc
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -27,6 +25,7 @@ from rest_framework.viewsets import ViewSet
 
 from redis_atomic.contrib.drf import AnonRateThrottle, RateLimitThrottle, UserRateThrottle
 from redis_atomic.contrib.throttling import limits_of
+from redis_atomic.ratelimit.charging import _plan
 from redis_atomic.ratelimit.rate_limiter import RateLimiter
 from redis_atomic.testing.limits import reset_rate_limits
 from tests.servers import ON_CLUSTER, commands_sent, forget_commands
@@ -208,15 +207,11 @@ def test_all_throttles_of_a_view_are_one_call(client):
     assert commands_sent()["evalsha"] == (identities if ON_CLUSTER else 1)
 
 
-def test_nothing_keeps_a_view_when_its_request_is_over(monkeypatch):
-    seen = []
-    initial = View.initial
-    monkeypatch.setattr(
-        View, "initial", lambda self, *args: (seen.append(weakref.ref(self)), initial(self, *args))
-    )
-    TwentyAMinute.as_view()(APIRequestFactory().get("/"))
-    gc.collect()
-    assert [kept() for kept in seen] == [None]
+def test_rules_of_a_single_request_are_not_remembered(client):
+    """They know the view, and it knows the request."""
+    before = _plan.cache_info()
+    assert client.get("/twenty").headers["RateLimit"]
+    assert _plan.cache_info() == before
 
 
 def test_sixteen_threads_get_exactly_the_limit():
