@@ -66,6 +66,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
+from .ratelimit.charging import Rule
 from .ratelimit.gate import aenter, aleave, enter, leave
 from .ratelimit.rules import placed_rules, rules_for
 
@@ -86,22 +87,23 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self.__acall__(request)
-        response, decision = enter(request, **_asked(request))
+        rules, kwargs = _rules_for(request)
+        response, decision = enter(request, rules, view="middleware", kwargs=kwargs)
         if response is None:
             response = self.get_response(request)
             leave(request, response, decision)
         return response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        response, decision = await aenter(request, **_asked(request))
+        rules, kwargs = _rules_for(request)
+        response, decision = await aenter(request, rules, view="middleware", kwargs=kwargs)
         if response is None:
             response = await self.get_response(request)
             await aleave(request, response, decision)
         return response
 
 
-def _asked(request: HttpRequest) -> dict[str, Any]:
-    """What the request has to go through: the arguments of enter()."""
+def _rules_for(request: HttpRequest) -> tuple[list[Rule], Any]:
+    """The rules for this request, and its URL's arguments, looked up when somebody asks."""
     rules, route = rules_for(request)
-    kwargs = SimpleLazyObject(lambda: route.kwargs)
-    return {"rules": rules, "view": "middleware", "kwargs": kwargs}
+    return rules, SimpleLazyObject(lambda: route.kwargs)

@@ -57,10 +57,6 @@ def fields(*entries):
     return response.headers
 
 
-def names_of(headers):
-    return re.findall(r'"([^"]*)"', headers.get("RateLimit-Policy", ""))
-
-
 def parsed(field):
     """A field as RFC 9651 reads it: name to parameters."""
     items = http_sf.parse(field.encode(), tltype="list")
@@ -122,7 +118,7 @@ entries = st.builds(
 def test_both_fields_are_lists_of_rfc_9651_for_every_limit(entries):
     headers = fields(*entries)
     policies, rests = parsed(headers["RateLimit-Policy"]), parsed(headers["RateLimit"])
-    assert list(policies) == list(rests) == names_of(headers)
+    assert list(policies) == list(rests)
     for policy, rest, each in zip(policies.values(), rests.values(), entries, strict=True):
         assert policy == {"q": each.charge.capacity, "w": math.ceil(each.charge.rate.seconds)}
         assert rest["r"] == each.state.remaining
@@ -146,10 +142,14 @@ def test_a_refusal_for_ever_tells_when_the_limit_is_untouched():
     assert fields(entry(name="api", retry=None, reset=12.0))["RateLimit"] == '"api";r=3;t=12'
 
 
-@given(st.lists(st.sampled_from(["a", "b", "a-per-m", "a-per-m-also", "a-also"]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from(["a", "b", "a-per-m", "a-per-m-also", "a-also"]), min_size=1, max_size=8
+    )
+)
 def test_no_two_policies_have_one_name(names):
     given = [entry("5/m", name=name) for name in names]
-    assert len(set(names_of(fields(*given)))) == len(given)
+    assert len(parsed(fields(*given)["RateLimit-Policy"])) == len(given)
 
 
 @given(st.lists(entries, min_size=1, max_size=4))

@@ -91,6 +91,7 @@ class Client(Server):
     @cached_property
     def lean(self) -> Lean | None:
         """The connections that threads keep, where they may: not on a cluster."""
+        # Two threads may make one each: that which is dropped gives its connection back.
         if isinstance(self.topology, Cluster) or not is_possible(self._cache.client, self.pool):
             return None
         return Lean(self, self.timeout)

@@ -19,7 +19,7 @@ from .charge import Charge, Identity, Tariff, standing_tariff
 from .decision import Decision
 from .identity import Kwargs, Teller, identify, teller
 from .limit import Limit, as_rate
-from .methods import as_methods, covers
+from .methods import covers
 from .networks import Exempt, is_in
 from .requests import Request, request_at
 from .steps import Steps, called
@@ -109,7 +109,7 @@ def _plan(rules: tuple[Rule, ...], view: str, method: str | None) -> Plan | None
         for rule in rules
         if covers(rule.methods, method)
         for limit in rule.limits()
-        if covers(as_methods(limit.methods), method)
+        if _is_for(limit, method)
     ]
     counts = [
         (_scope(limit, rule, view), limit.rate, limit.algorithm)
@@ -135,6 +135,11 @@ def _forget(*, setting: str, **kwargs: Any) -> None:
 setting_changed.connect(_forget, dispatch_uid="redis_atomic.plans")
 
 
+def _is_for(limit: Limit, method: str | None) -> bool:
+    methods: Any = limit.methods
+    return covers(methods, method)
+
+
 def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
     """Networks exempt by the same address that the key "ip" counts."""
     if callable(exempt):
@@ -158,8 +163,7 @@ def _are_one(charge: Charge, other: Charge) -> bool:
 
 def _charge(request: HttpRequest, limit: Limit, scope: str, kwargs: Kwargs) -> Steps[Charge | None]:
     """The limit for this request, or None where it does not apply to it."""
-    methods: Any = limit.methods
-    if not covers(methods, request.method):
+    if not _is_for(limit, request.method):
         return None
     if limit.exempt is not None and (yield from _is_exempt(request, limit.exempt)):
         return None

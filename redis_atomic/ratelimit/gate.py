@@ -90,16 +90,16 @@ def leave(request: HttpRequest, response: Any, decision: Decision | None) -> Non
 
     They tell what the limits said before the view ran.
     """
+    if decision and (judging := _judging(decision)):
+        walk(_give_back(decision, judging, response))
     _tell(request, response)
-    if decision and _judging(decision):
-        walk(_give_back(decision, response))
 
 
 async def aleave(request: HttpRequest, response: Any, decision: Decision | None) -> None:
     """See leave()."""
+    if decision and (judging := _judging(decision)):
+        await awalk(_give_back(decision, judging, response))
     _tell(request, response)
-    if decision and _judging(decision):
-        await awalk(_give_back(decision, response))
 
 
 def decisions_of(request: HttpRequest) -> list[Decision]:
@@ -184,9 +184,9 @@ def _judging(decision: Decision) -> list[Charge]:
     return [each for each in decision._charges if each.tariff.limit.count_when is not None]
 
 
-def _give_back(decision: Decision, response: Any) -> Steps[None]:
+def _give_back(decision: Decision, charges: Sequence[Charge], response: Any) -> Steps[None]:
     back = []
-    for charge in _judging(decision):
+    for charge in charges:
         if not (yield from _counts(charge.limit.count_when, response)):
             back.append(charge)
     if back:

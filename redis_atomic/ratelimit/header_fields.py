@@ -134,5 +134,5 @@ def _quota(policy: Policy, numbers: Sequence[int], refused: bool) -> str:
             return f'"{name}";r={numbers[at]}'
         if numbers[at + 1] != NEVER:
             time_left = numbers[at + 1]
-    seconds = -(-time_left // SECOND)
-    return f'"{name}";r={numbers[at]};t={seconds if seconds < window else window}'
+    seconds = min(-(-time_left // SECOND), window)
+    return f'"{name}";r={numbers[at]};t={seconds}'

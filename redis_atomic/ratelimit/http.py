@@ -31,7 +31,6 @@ TEMPLATE = "429.html"
 LONGEST_ACCEPT = 2000
 JSON_TYPES = ("application/problem+json", "application/json")
 
-
 Response = TypeVar("Response", bound=HttpResponseBase)
 
 
@@ -51,7 +50,7 @@ def refusal(request: HttpRequest, decision: Decision) -> Steps[HttpResponse]:
     forms = ("text/plain", *JSON_TYPES) if template is None else ("text/html", *JSON_TYPES)
     form = _preferred(request, forms)
     if form in JSON_TYPES:
-        return with_refusal_fields(_problem(decision), decision)
+        return _problem(decision)
     if template is None or form != "text/html":
         return _text(decision)
     context = {"decision": decision, "retry_after": retry_after(decision)}
@@ -60,7 +59,7 @@ def refusal(request: HttpRequest, decision: Decision) -> Steps[HttpResponse]:
         lambda: template.render(context, request),
         lambda: sync_to_async(template.render)(context, request),
     )
-    return with_refusal_fields(HttpResponseTooManyRequests(body), decision)
+    return HttpResponseTooManyRequests(body, headers=_fields(decision))
 
 
 def _preferred(request: HttpRequest, forms: tuple[str, ...]) -> str | None:
@@ -77,7 +76,7 @@ def _preferred_by(accept: str, forms: tuple[str, ...]) -> str | None:
 
 
 def with_refusal_fields(response: Response, decision: Decision) -> Response:
-    """The response with Retry-After, and nothing for caches to keep (RFC 6585, section 4)."""
+    """A project's own answer with what ours have; what it says to caches stays."""
     seconds = retry_after(decision)
     if seconds is not None:
         response.headers["Retry-After"] = str(seconds)
@@ -91,13 +90,16 @@ def retry_after(decision: Decision) -> int | None:
     return None if seconds is None else max(1, math.ceil(seconds))
 
 
-def _text(decision: Decision) -> HttpResponse:
-    """What a flood is told, so in as few steps as it takes."""
+def _fields(decision: Decision) -> dict[str, str]:
+    """Retry-After, and nothing for caches to keep (RFC 6585, section 4)."""
     seconds = retry_after(decision)
-    fields = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-    if seconds is not None:
-        fields["Retry-After"] = str(seconds)
-    text = f"Too many requests. {_advice(seconds)}\n"
+    fields = {"Cache-Control": "no-store"}
+    return fields if seconds is None else {**fields, "Retry-After": str(seconds)}
+
+
+def _text(decision: Decision) -> HttpResponse:
+    text = f"Too many requests. {_advice(retry_after(decision))}\n"
+    fields = {"Content-Type": "text/plain; charset=utf-8", **_fields(decision)}
     return HttpResponseTooManyRequests(text.encode(), headers=fields)
 
 
@@ -111,7 +113,7 @@ def _problem(decision: Decision) -> HttpResponse:
         "detail": _advice(retry_after(decision)),
         "violated-policies": refusing_policies(decision),
     }
-    return JsonResponse(problem, status=429, content_type=JSON_TYPES[0])
+    return JsonResponse(problem, status=429, content_type=JSON_TYPES[0], headers=_fields(decision))
 
 
 def _advice(seconds: int | None) -> str:

@@ -117,14 +117,7 @@ def _read(request: HttpRequest, key: str, kwargs: Kwargs, missing: str | None) -
 
 def _teller_of_part(key: str, missing: str | None) -> Callable[[HttpRequest, Kwargs], str | None]:
     read = _reader(key)
-
-    def tell(request: HttpRequest, kwargs: Kwargs) -> str | None:
-        value = read(request, kwargs)
-        if 0 < len(value) <= LONGEST_VALUE:
-            return f"{key}:{value}"
-        return _identity(request, key, value, kwargs, missing)
-
-    return tell
+    return lambda request, kwargs: _identity(request, key, read(request, kwargs), kwargs, missing)
 
 
 def _identity(

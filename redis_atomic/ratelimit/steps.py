@@ -33,20 +33,12 @@ Steps = Generator[Ask, Any, T]
 
 def walk(steps: Steps[T]) -> T:
     """Go through the steps and return what they return. What an Ask raises, they see."""
-    return generators.drive(steps, _answer, Exception)
+    return generators.drive(steps, lambda ask: ask.sync(*ask.about), Exception)
 
 
 async def awalk(steps: Steps[T]) -> T:
     """See walk()."""
-    return await generators.adrive(steps, _aanswer, Exception)
-
-
-def _answer(ask: Ask) -> Any:
-    return ask.sync(*ask.about)
-
-
-def _aanswer(ask: Ask) -> Awaitable[Any]:
-    return ask.asynchronous(*ask.about)
+    return await generators.adrive(steps, lambda ask: ask.asynchronous(*ask.about), Exception)
 
 
 def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
