@@ -363,6 +363,13 @@ def test_the_form_is_the_one_that_django_would_choose(accept):
         assert _preferred(request, forms) == _preferred(request, forms) == wanted
 
 
+@pytest.mark.parametrize("accept", ["text/html", "text/plain", "application/json"])
+def test_every_form_tells_when_to_come_again_and_is_not_stored(template, accept):
+    response = answer(accept=accept)
+    assert response.headers["Retry-After"] == "4"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
 def test_json_is_a_problem_also_beside_a_template(template):
     response = answer(accept="application/json")
     assert response["Content-Type"] == "application/problem+json"
