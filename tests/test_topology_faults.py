@@ -63,6 +63,7 @@ def traffic(tmp_path):
 
     def start(caches):
         started.append(Traffic(caches, tmp_path))
+        started[-1].begin()
         return started[-1]
 
     yield start

@@ -3,9 +3,10 @@ One process of traffic: counted calls, limits and locks, and what it was told of
 
     python -m tests.traffic CACHES-as-JSON STOP-FILE NAME sync|asyncio
 
-A counted call adds its id to a set and counts; an id that is there already counts as
-twice. A hit is of one of a few users. A lock is held for some milliseconds.
-Lines on stdout: time, kind, name, what it was, outcome. A lock's is fence, start and end.
+It says that it is ready, and begins when its stdin is closed. A counted call adds its
+id to a set and counts; an id that is there already counts as twice. A hit is of one of
+a few users. A lock is held for some milliseconds. Lines on stdout: time, kind, name,
+what it was, outcome. A lock's is fence, start and end.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from django.conf import settings
 TAGS = [f"t{n}" for n in range(24)]  # hash tags on all primaries
 USERS = [f"user:{n}" for n in range(12)]  # and so are these
 LOCKS = [f"lock {n}" for n in range(24)]
-LIMITS = ("40/h", "1000/d")
+LIMITS = ("100/h", "1000/d")
 LOCK = {"ttl": 3, "wait": 0.2}
 SECRET_KEY = "only for tests"  # the identities in limits' keys are hashed with it
 SOURCE = b"""
@@ -36,6 +37,9 @@ def keys_of(tag):
 def main():
     caches, stop, name, mode = sys.argv[1:]
     settings.configure(CACHES=json.loads(caches), SECRET_KEY=SECRET_KEY)
+    limiter()  # imports what takes longest
+    tell("ready", name, "", "")
+    sys.stdin.read()
     if mode == "asyncio":
         asyncio.run(awork(Path(stop), name))
     else:
