@@ -378,6 +378,15 @@ def test_a_thousand_threads_leave_nothing_behind(client):
     assert len(client.pool._in_use_connections) == 1
 
 
+def test_of_two_that_threads_make_at_once_the_one_dropped_gives_its_connection_back(client):
+    del client.lean  # the main thread has asked it; another's is put in its place
+    assert not client.pool._in_use_connections
+    in_a_thread(lambda: echo(client))
+    assert not client.pool._in_use_connections
+    assert echo(client) == b"hello"
+    assert len(client.lean._kept) == len(client.pool._in_use_connections) == 1
+
+
 def test_threads_at_once_each_read_their_own_replies(client):
     wrong = []
 
