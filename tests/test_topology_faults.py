@@ -62,9 +62,10 @@ def traffic(tmp_path):
     started = []
 
     def start(caches):
-        started.append(Traffic(caches, tmp_path))
-        started[-1].begin()
-        return started[-1]
+        each = Traffic(caches, tmp_path)
+        started.append(each)
+        each.begin()
+        return each
 
     yield start
     for each in started:

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import redis
 
 from redis_atomic import RateLimiter
+from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.testing.topology import ask, wait_until
 from tests.traffic import LIMITS, LOCKS, TAGS, USERS, keys_of
 
 PROCESSES = 8
-LIMIT = 100  # as in LIMITS
+LIMIT = Rate.parse(LIMITS[0]).amount
 
 
 class Line(NamedTuple):
@@ -104,8 +105,8 @@ class Traffic:
 
     def kill(self):
         for process in self._processes:
-            process.kill()
-            process.wait()
+            with process:  # closes its stdin, and waits
+                process.kill()
 
 
 def outcomes(lines, kind):
