@@ -813,7 +813,7 @@ def test_f24_a_keyboard_interrupt_leaves_no_lock(server, use, look):
     caches = use(server.tcp_url)
     program = """
         import signal
-        # Who is started in a shell's background is told to ignore it.
+        # A process that was started in a shell's background ignores it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             say("waiting")
