@@ -91,7 +91,11 @@ class Client(Server):
     @cached_property
     def lean(self) -> Lean | None:
         """The connections that threads keep, where they may: not on a cluster."""
-        # Two threads may make one each: that which is dropped gives its connection back.
+        # Threads may make one each at once: all take the first, or each would keep its half.
+        lean: Lean | None = self.__dict__.setdefault("lean", self._make_lean())
+        return lean
+
+    def _make_lean(self) -> Lean | None:
         if isinstance(self.topology, Cluster) or not is_possible(self._cache.client, self.pool):
             return None
         return Lean(self, self.timeout)
