@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 import redis
@@ -19,7 +20,7 @@ from redis.connection import Connection
 
 from redis_atomic import Call, RateLimiter, RawKey
 from redis_atomic.client import connections as connections_module
-from redis_atomic.client import lean
+from redis_atomic.client import kernel, lean
 from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.deadline import within
 from redis_atomic.client.execution import run
@@ -138,17 +139,17 @@ def test_the_pool_has_its_connections_back_as_they_were(settings):
     kept = client.lean._thread.kept
     ours = kept.connection._sock
     assert ours.gettimeout() is None
-    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, lean.TIMEVAL.size).strip(b"\0")
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, kernel.TIMEVAL.size).strip(b"\0")
     kept.give_back()
     assert client.pool._available_connections == [kept.connection]
     assert kept.connection._sock is ours
     assert ours.gettimeout() == 3.5
-    timeval = ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, lean.TIMEVAL.size)
-    assert lean.TIMEVAL.unpack(timeval) == (0, 0)
+    timeval = ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, kernel.TIMEVAL.size)
+    assert kernel.TIMEVAL.unpack(timeval) == (0, 0)
 
 
 def test_where_the_kernel_cannot_be_told_how_long_the_socket_is_polled(settings, monkeypatch):
-    monkeypatch.setattr(lean, "TIMEVAL", struct.Struct("@hh"))  # of no platform
+    monkeypatch.setattr(kernel, "TIMEVAL", struct.Struct("@hh"))  # of no platform
     client = client_with(settings, SOCKET_TIMEOUT=3.5)
     assert [echo(client, text) for text in "abc"] == [b"a", b"b", b"c"]
     kept = client.lean._thread.kept
@@ -212,14 +213,73 @@ def test_so_has_a_child_of_which_python_was_not_told(client, server_client):
     assert echo(client, "parent") == b"parent"
 
 
-def test_what_the_server_closed_meanwhile_is_replaced_before_anything_is_sent(
-    client, server_client
-):
-    (ours,) = connections(server_client)
-    assert count(client) == 1
-    server_client.client_kill_filter(_id=ours)
-    assert count(client) == 2
-    assert connections(server_client) != {ours}
+@pytest.fixture(params=["tcp", "unix"])
+def lonely(request, settings):
+    """A client of a server that has no other, by each kind of socket, and that server."""
+    with EmbeddedServer(tcp=True) as server:
+        client = client_with(settings, server.tcp_url if request.param == "tcp" else server.url)
+        assert count(client) == 1
+        assert client.lean._thread.kept._notices_closing == (sys.platform == "linux")
+        yield client, redis.Redis.from_url(server.url)
+
+
+def test_what_the_server_closed_meanwhile_is_replaced(lonely):
+    client, server_client = lonely
+    for number in range(2, 50):
+        before = connections(server_client)
+        server_client.client_kill_filter(_type="normal", skipme=True)
+        assert count(client) == number
+        assert not connections(server_client) & before
+
+
+def test_what_is_closed_while_calls_are_made_is_counted_once_or_told(lonely):
+    """Closed at any moment: a call that fails is told as it is, and none is made twice."""
+    client, server_client = lonely
+    done, asked, unknown, over = 1, 1, 0, threading.Event()
+
+    def close_again_and_again():
+        with closing(redis.Redis(connection_pool=server_client.connection_pool)) as other:
+            while not over.wait(0.002):
+                other.client_kill_filter(_type="normal", skipme=True)
+
+    thread = threading.Thread(target=close_again_and_again)
+    thread.start()
+    try:
+        for _ in range(3000):
+            asked += 1
+            try:
+                count(client)
+                done += 1
+            except IndeterminateResult:
+                unknown += 1
+            except NotExecuted:
+                pass
+    finally:
+        over.set()
+        thread.join()
+    assert done <= int(server_client.get("n")) <= done + unknown
+    assert done > asked // 2
+
+
+def test_a_connection_that_ends_after_the_call_arrived_is_told(settings):
+    """As its server may have executed the call: what Linux acknowledged is not sent again."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        client = client_with(settings, url, CONNECTION_POOL_KWARGS={"protocol": 2})
+
+        def serve():
+            with listener.accept()[0] as ours:
+                while b"EVALSHA" not in (asked := ours.recv(65_536)):
+                    ours.sendall(b"+OK\r\n" * asked.count(b"*"))
+                ours.sendall(b":1\r\n")
+                ours.recv(65_536)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert count(client) == 1
+        with pytest.raises(IndeterminateResult, match="did not answer EVALSHA"):
+            count(client)
+        server.join()
 
 
 def test_a_restart_between_two_calls_goes_unnoticed(settings):

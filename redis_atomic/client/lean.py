@@ -12,10 +12,8 @@ which takes it for that of its own first trip (``execution.run``).
 
 from __future__ import annotations
 
-import _socket
 import select
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,17 +26,18 @@ from typing import Any
 import redis.connection
 import redis.sentinel
 from django_redis.client import DefaultClient, SentinelClient
-from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import conf
-from ..exceptions import IndeterminateResult
+from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.packing import command_of
 from .deadline import is_pressing, time_left, within_at_most
+from .kernel import let_kernel_wait, notices_closing, was_received
 from .replies import ERROR_REPLIES
+from .reply_readers import NOT_ENOUGH_DATA, hiredis_of
 from .server import Server
-from .travel import check_out, is_demoted, lost
+from .travel import check_out, is_demoted, lost, unreachable
 
 #: Seconds for which a thread keeps a connection before the pool sees it again.
 TENURE = 1.0
@@ -47,7 +46,6 @@ READ_SIZE = 65_536  # bytes
 
 #: A reply that takes longer (microseconds) is waited for by poll(), however long it may take.
 MOMENT = 5_000
-TIMEVAL = struct.Struct("@ll")
 
 #: What a reply is made of; anything else is an error, a push message, or not all of it.
 PLAIN = frozenset({bool, bytes, dict, float, int, list, set, str, type(None)})
@@ -75,12 +73,6 @@ def is_possible(cache_client: Any, pool: Any) -> bool:
     )
 
 
-def reader_of(connection: Any) -> Any:
-    """The parser of hiredis that this connection uses, or None if that is not its parser."""
-    parser = connection._parser
-    return parser._reader if isinstance(parser, _HiredisParser) else None
-
-
 class Lean:
     """
     The connections that threads keep to one server.
@@ -106,7 +98,10 @@ class Lean:
         kept, thread.kept = thread.kept, None
         if kept is not None:
             if kept.is_usable():
-                return self._exchange(kept, packed)
+                try:
+                    return self._exchange(kept, packed)
+                except NotExecuted:
+                    pass  # closed since its last call: as the pool does, go on with another
             kept.give_back()
         with within_at_most(self._budget):
             fresh = _Kept(self._server.pool, check_out(self._server), self._kept)
@@ -122,6 +117,8 @@ class Lean:
         except BaseException as error:
             kept.connection.disconnect()  # it may hold a reply that nobody will read
             kept.give_back()
+            if isinstance(error, Unreceived):
+                raise NotExecuted(unreachable(self._server, error)) from error
             if isinstance(error, RedisError | OSError):
                 raise IndeterminateResult(lost(self._server, command_of(packed), error)) from error
             raise
@@ -130,6 +127,10 @@ class Lean:
         else:
             kept.give_back()
         return reply
+
+
+class Unreceived(ConnectionError):
+    """The server had closed the connection before anything of the call reached it."""
 
 
 class _Thread(threading.local):
@@ -145,12 +146,13 @@ class _Kept:
         self._process = getpid()
         self._until = monotonic() + TENURE
         self._socket = connection._sock
-        # Readable before anything was asked: closed by the server, or not ours to read.
+        # Readable before anything was asked: closed by the server.
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._readable = poll.poll
         self._timeout = self._socket.gettimeout()
-        self._reader = None if isinstance(self._socket, SSLSocket) else reader_of(connection)
+        self._reader = None if isinstance(self._socket, SSLSocket) else hiredis_of(connection)
+        self._notices_closing = self._reader is not None and notices_closing(self._socket)
         if self._reader is not None:
             self._leave_to_kernel()
         self._others = others
@@ -164,7 +166,7 @@ class _Kept:
             monotonic() < self._until
             and self.connection._sock is self._socket  # nobody has closed it
             and self._process == getpid()  # servers in C fork without telling Python
-            and not self._readable(0)
+            and (self._notices_closing or not self._readable(0))
         )
 
     def exchange(self, packed: bytes) -> Any:
@@ -173,7 +175,10 @@ class _Kept:
         if reader is None:
             self.connection.send_packed_command((packed,), check_health=False)
             return self.connection.read_response()
-        sent = self._socket.send(packed, socket.MSG_DONTWAIT)
+        try:
+            sent = self._socket.send(packed, socket.MSG_DONTWAIT)
+        except ConnectionError as error:
+            raise Unreceived(str(error)) from error
         if sent < len(packed):
             with self._waiting():
                 self._socket.sendall(packed[sent:])
@@ -187,6 +192,8 @@ class _Kept:
             return reply
         if isinstance(reply, Exception):
             raise reply
+        if not data and not was_received(self._socket, len(packed)):
+            raise Unreceived("Connection closed by server.")
         with self._waiting():
             if reply is not NOT_ENOUGH_DATA:
                 self.connection._parser.handle_push_response(reply)
@@ -205,24 +212,15 @@ class _Kept:
 
         Python would poll before each read and write of a socket that has a time-out,
         which takes longer. But each signal begins the kernel's time-out anew, so it waits
-        for a moment only. A socket that is not Python's own, as gevent's, does not wait.
+        for a moment only. Where it does not wait at all, nor does the socket.
         """
-        waits = isinstance(self._socket, _socket.socket) and self._let_kernel_wait(MOMENT)
+        waits = let_kernel_wait(self._socket, MOMENT)
         self._socket.settimeout(None if waits else 0)
 
     def _leave_to_python(self) -> None:
         """Let the socket wait as redis-py wants it to."""
         self._socket.settimeout(self._timeout)
-        self._let_kernel_wait(0)
-
-    def _let_kernel_wait(self, microseconds: int) -> bool:
-        """So long at most, 0 without an end. False where times are not written like this."""
-        timeval = TIMEVAL.pack(0, microseconds)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        except OSError:
-            return False
-        return True
+        let_kernel_wait(self._socket, 0)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

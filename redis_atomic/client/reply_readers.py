@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser, _HiredisParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .replies import ERROR_REPLIES
@@ -19,7 +19,7 @@ try:
 except ImportError:  # no hiredis, or one that makes them plain lists
     PushNotification = ()  # type: ignore[assignment, misc]
 
-__all__ = ["NOT_ENOUGH_DATA", "PushNotification", "reader_of"]
+__all__ = ["NOT_ENOUGH_DATA", "PushNotification", "hiredis_of", "reader_of"]
 
 
 def reader_of(connection: Any) -> Any:
@@ -28,6 +28,12 @@ def reader_of(connection: Any) -> Any:
     if isinstance(parser, _AsyncHiredisParser):
         return parser._reader
     return PythonReader(parser, connection._reader)
+
+
+def hiredis_of(connection: Any) -> Any:
+    """The reader of this connection of a thread's, or None if it is not hiredis's."""
+    parser = connection._parser
+    return parser._reader if isinstance(parser, _HiredisParser) else None
 
 
 class PythonReader:
