@@ -8,7 +8,9 @@ from django.test import override_settings
 from redis_atomic import Limit, RateLimiter
 from redis_atomic.ratelimit import deny_cache as module
 from redis_atomic.ratelimit import limiter
+from redis_atomic.ratelimit.answer import Answer, State
 from redis_atomic.ratelimit.charge import Charge
+from redis_atomic.ratelimit.decision import Decision
 from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
 from redis_atomic.ratelimit.rate import Rate
 from redis_atomic.ratelimit.requests import request_of
@@ -113,7 +115,7 @@ def test_the_cost_told_is_that_of_the_call(asked):
         for limit, cost in zip(limits, (8, 9), strict=True)
     ]
     assert decide(charges).cost == 9
-    assert asked() == 0
+    assert asked() == 1
 
 
 def test_the_times_told_are_as_of_now():
@@ -168,6 +170,18 @@ def test_a_refusal_is_over_when_its_time_has_come():
     refused = limiter.hit("user:7")
     time.sleep(refused.retry_after + 2 * STALE)
     assert limiter.hit("user:7")
+
+
+def test_a_refusal_that_is_over_does_not_hide_that_of_another_limit(asked):
+    limits = [Limit("1/s", key=None), Limit("2/h", key=None)]
+    charges = [Charge(limit, limit.rate, "limiter", "user:7") for limit in limits]
+    over, stands = State(0, 1, 1), State(0, 3_000_000_000, 3_000_000_000)
+    for states in ([over, State(1, 0, 0)], [State(1, 0, 0), stands]):
+        deny_cache.remember(charges, Decision(charges, Answer(False, states)))
+    assert len(deny_cache) == 2
+    assert decide(charges).retry_after == pytest.approx(3000, abs=1)
+    assert RateLimiter(*limits).hit("user:7").retry_after == pytest.approx(3000, abs=1)
+    assert asked() == 0
 
 
 def test_no_refusal_is_remembered_longer_than_five_seconds():

@@ -486,7 +486,7 @@ def test_a_named_limit_and_its_name_share_one_count():
 
 def test_a_rate_that_takes_a_request_is_refused():
     with pytest.raises(TypeError, match="request"):
-        RateLimiter(Limit(lambda request: "5/m")).hit("user:7")
+        RateLimiter(Limit(lambda request: "5/m"))
 
 
 @pytest.mark.parametrize("arguments", [(), ("5/month",), ("no such name!",)])

@@ -7,6 +7,7 @@ same from request to request, worked out once. A ``Charge`` is a tariff for some
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -14,6 +15,8 @@ from .limit import Limit, check_cost
 from .rate import Rate
 
 Identity = str | tuple[str, ...]
+#: What is asked, whoever asks.
+Terms = tuple[Limit, Rate, str, int]
 
 #: Raw identities are remembered: long ones would make a bounded memory a large one.
 LONGEST_IDENTITY = 256
@@ -28,8 +31,8 @@ class Tariff:
     """
     A limit at one rate, in one scope, for one cost.
 
-    ``capacity`` and ``label`` are Limit's; ``count`` is what it counts as, ``terms`` who
-    asks, at whatever cost; ``public``: other clients may hear what it says.
+    ``capacity`` and ``label`` are Limit's; ``count`` is what it counts as; ``public``:
+    other clients may hear what it says.
     """
 
     def __init__(self, limit: Limit, rate: Rate, scope: str, cost: int) -> None:
@@ -42,8 +45,11 @@ class Tariff:
         self.capacity = limit.capacity(rate)
         self.label = limit.label(rate)
         self.count = count_of(limit, rate, scope)
-        self.terms = limit, rate, scope
         self.public = "post" not in limit.kinds
+
+    @property
+    def terms(self) -> Terms:
+        return self.limit, self.rate, self.scope, self.cost
 
 
 def tariff_of(limit: Limit, rate: Rate, scope: str, cost: int = 1) -> Tariff:
@@ -135,5 +141,16 @@ class Charge:
     def capacity(self) -> int:
         return self.tariff.capacity
 
+    @property
+    def place(self) -> tuple[str, Identity]:
+        """What is counted for whom."""
+        return self.tariff.count, self.identity
+
     def __repr__(self) -> str:
         return f"<Charge {self.cost} at {self.rate} in {self.scope!r} for {self.identity!r}>"
+
+
+def shared_identity(identities: Sequence[Identity]) -> object:
+    """The identity that all charges of a call have, or the list of them."""
+    first, *others = identities
+    return first if all(each == first for each in others) else list(identities)

@@ -55,7 +55,6 @@ class Decision:
     """
 
     _degraded = False
-    _cost: int | None = None
     _limits: tuple[LimitState, ...] | None = None
     _issued: Receipt | None = None
 
@@ -82,12 +81,11 @@ class Decision:
         merged._issued = Receipt([], merged._degraded)
         return merged
 
-    def later(self, seconds: float, cost: int) -> Decision:
-        """The same, told so much later to a call of which the dearest charge costs this."""
+    def later(self, seconds: float) -> Decision:
+        """The same, told so much later."""
         states = [state.later(round(seconds * SECOND)) for state in self._answer.states]
-        answer = Answer(self.allowed, states)
-        later = Decision(self._charges, answer)
-        later._degraded, later._cost = self._degraded, cost
+        later = Decision(self._charges, Answer(self.allowed, states))
+        later._degraded = self._degraded
         return later
 
     def __bool__(self) -> bool:
@@ -122,7 +120,7 @@ class Decision:
 
     @property
     def cost(self) -> int:
-        return max([c.cost for c in self._charges]) if self._cost is None else self._cost
+        return max([charge.cost for charge in self._charges])
 
     @property
     def degraded(self) -> bool:

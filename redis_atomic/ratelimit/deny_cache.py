@@ -2,8 +2,8 @@
 Refusals that are remembered, so that a flood of refused requests stays away from Redis.
 
 Until the time to retry has come nobody frees a unit of an exact window or
-bucket, so what the server refused it would refuse again: the same cost or more,
-at the same limits, for the same identity. The exceptions are a reset and a
+bucket, so what the server refused it would refuse again: the same cost, at the
+same limits, for the same identity. The exceptions are a reset and a
 refund. Those of this process forget the refusal; those of other processes are
 why one is remembered for at most ``LONGEST`` seconds, and not at all where
 refunds are the rule (``count_when``).
@@ -20,69 +20,45 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from ..conf import conf
-from .charge import LONGEST_IDENTITY, Charge, Identity
+from .charge import LONGEST_IDENTITY, Charge, Identity, Tariff, Terms, shared_identity
 from .decision import Decision
-from .limit import Limit, usual_cost
-from .rate import Rate
+from .requests import Request
 
 LONGEST = 5.0  # seconds
 #: How old the times in a Decision may get before they are told anew, in seconds: so much
 #: too long somebody may be told to wait.
 STALE = 0.01
 
-#: What is asked, whoever asks.
-Terms = tuple[tuple[Limit, Rate, str], ...]
-
 
 class Refusal:
     """A refused call: what was asked for whom, and the Decision, until when it stands."""
 
-    __slots__ = (
-        "_charges",
-        "_cost",
-        "_dearest",
-        "_told",
-        "_until",
-        "identities",
-        "terms",
-        "usual_cost",
-        "usual_dearest",
-    )
+    __slots__ = ("_identity", "_tariffs", "_told", "_until")
 
-    def __init__(
-        self, charge: Charge, charges: Sequence[Charge], seconds: float, decision: Decision
-    ) -> None:
-        self._charges = charges
-        self.terms = _terms(charges)
-        self.identities = _identities(charges)
-        self._cost, self._dearest = charge.cost, decision.cost
-        self.usual_cost = usual_cost(charge.limit)
-        self.usual_dearest = max([usual_cost(each.limit) for each in charges])
+    def __init__(self, charges: Sequence[Charge], decision: Decision, seconds: float) -> None:
+        self._tariffs = tuple([charge.tariff for charge in charges])
+        self._identity = shared_identity([charge.identity for charge in charges])
         now = monotonic()
-        self._told = decision, now  # one tuple, as threads replace it side by side
         self._until = now + seconds
+        self._tell(decision, now)
 
-    def is_of(self, charges: Sequence[Charge]) -> bool:
-        """Were these asked, at whatever cost? Mostly they are the same ones."""
-        return charges is self._charges or (
-            self.terms == _terms(charges) and self.identities == _identities(charges)
-        )
+    def _tell(self, decision: Decision, now: float) -> Decision:
+        """Let this be the Decision for a moment; one tuple, as threads replace it side by side."""
+        self._told = decision, now, min(now + STALE, self._until)
+        return decision
 
-    def answer(self, cost: int, dearest: int) -> Decision | None:
-        """
-        The Decision with its times as of now; None if it says nothing of this cost: a
-        smaller one may be allowed, a larger one has to wait longer.
-
-        ``cost`` is asked of the limit that refused, ``dearest`` is the highest of all.
-        """
-        now = monotonic()
-        if now >= self._until or cost != self._cost:
+    def answer(self, tariffs: Sequence[Tariff], identity: object) -> Decision | None:
+        """The Decision with its times as of now, if it is to this call, and still stands."""
+        # Mostly the tariffs are the same ones; limits that are equal have some of their own.
+        if identity != self._identity or (
+            tariffs != self._tariffs and _terms(tariffs) != _terms(self._tariffs)
+        ):
             return None
-        decision, told = self._told
-        if now - told > STALE:
-            decision = decision.later(now - told, self._dearest)
-            self._told = decision, now
-        return decision if dearest == self._dearest else decision.later(0.0, dearest)
+        decision, told, stale = self._told
+        now = monotonic()
+        if now < stale:
+            return decision
+        return self._tell(decision.later(now - told), now) if now < self._until else None
 
 
 class DenyCache:
@@ -92,39 +68,30 @@ class DenyCache:
         self._refusals: dict[tuple[str, Identity], Refusal] = {}
         self._lock = threading.Lock()
 
-    def find(
-        self, counts: Iterable[str], terms: Terms, identity: Identity, cost: int | None
-    ) -> Decision | None:
-        """
-        What was refused to one identity at these terms, of which ``counts`` are the names.
-
-        Without a cost, each limit's own is meant.
-        """
-        if not self._refusals:
+    def find(self, tariffs: Sequence[Tariff], identity: Identity) -> Decision | None:
+        """What was refused to one identity at these tariffs."""
+        refusals = self._refusals
+        if not refusals:
             return None
-        for count in counts:
-            refusal = self._refusals.get((count, identity))
-            if (
-                refusal is not None
-                and refusal.terms == terms
-                and refusal.identities == identity
-                and (decision := _answer(refusal, cost)) is not None
-            ):
-                return decision
+        for tariff in tariffs:
+            refusal = refusals.get((tariff.count, identity))
+            if refusal is not None:
+                decision = refusal.answer(tariffs, identity)
+                if decision is not None:
+                    return decision
         return None
 
-    def find_any(self, charges: Sequence[Charge]) -> Decision | None:
+    def find_any(self, request: Request) -> Decision | None:
         """What was refused to these charges."""
-        if not self._refusals:
+        refusals = self._refusals
+        if not refusals:
             return None
-        for charge in charges:
-            refusal = self._refusals.get(_place(charge))
-            if (
-                refusal is not None
-                and refusal.is_of(charges)
-                and (decision := refusal.answer(charge.tariff.cost, _dearest(charges))) is not None
-            ):
-                return decision
+        for place in request.places:
+            refusal = refusals.get(place)
+            if refusal is not None:
+                decision = refusal.answer(request.tariffs, request.identity)
+                if decision is not None:
+                    return decision
         return None
 
     def remember(self, charges: Sequence[Charge], decision: Decision) -> None:
@@ -138,9 +105,9 @@ class DenyCache:
         if not lasting or size < 1 or any(_is_long(charge.identity) for charge in charges):
             return
         seconds, charge = max(lasting, key=lambda each: each[0])
-        refusal = Refusal(charge, charges, min(seconds, LONGEST), decision)
+        refusal = Refusal(charges, decision, min(seconds, LONGEST))
         with self._lock:
-            place = _place(charge)
+            place = charge.place
             self._refusals.pop(place, None)
             while len(self._refusals) >= size:
                 del self._refusals[next(iter(self._refusals))]
@@ -150,7 +117,7 @@ class DenyCache:
         """Forget what these charges' limits refused to their identities."""
         with self._lock:
             for charge in charges:
-                self._refusals.pop(_place(charge), None)
+                self._refusals.pop(charge.place, None)
 
     def clear(self) -> None:
         with self._lock:
@@ -164,29 +131,8 @@ class DenyCache:
         return len(self._refusals)
 
 
-def _answer(refusal: Refusal, cost: int | None) -> Decision | None:
-    if cost is None:
-        return refusal.answer(refusal.usual_cost, refusal.usual_dearest)
-    return refusal.answer(cost, cost)
-
-
-def _dearest(charges: Sequence[Charge]) -> int:
-    return max([charge.tariff.cost for charge in charges])
-
-
-def _place(charge: Charge) -> tuple[str, Identity]:
-    return charge.tariff.count, charge.identity
-
-
-def _terms(charges: Sequence[Charge]) -> Terms:
-    return tuple([charge.tariff.terms for charge in charges])
-
-
-def _identities(charges: Sequence[Charge]) -> object:
-    """The identity that all charges have, or the list of them."""
-    identities = [charge.identity for charge in charges]
-    first = identities[0]
-    return first if identities.count(first) == len(identities) else identities
+def _terms(tariffs: Sequence[Tariff]) -> list[Terms]:
+    return [tariff.terms for tariff in tariffs]
 
 
 def _is_long(identity: Identity) -> bool:

@@ -37,7 +37,7 @@ def decide(request: Request) -> Decision:
     Never raises because of Redis: while it does not answer, the Decision is
     ``degraded``. ValueError if there are no charges, or two with one count.
     """
-    known = deny_cache.find_any(request.charges)
+    known = deny_cache.find_any(request)
     return charge(request) if known is None else known
 
 
@@ -56,7 +56,7 @@ def charge(request: Request) -> Decision:
 
 async def adecide(request: Request) -> Decision:
     """See decide()."""
-    known = deny_cache.find_any(request.charges)
+    known = deny_cache.find_any(request)
     return await acharge(request) if known is None else known
 
 

@@ -8,18 +8,16 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .charge import Charge, Identity, Tariff, count_of, tariff_of
+from .charge import Charge, Identity, Tariff, tariff_of
 from .decision import Decision
-from .deny_cache import Terms, deny_cache
-from .limit import Limit, check_apart, check_cost, check_name, usual_cost
+from .deny_cache import deny_cache
+from .limit import Limit, check_apart, check_name, usual_cost
 from .limiter import (
     acharge,
-    adecide,
     apeek,
     arefund,
     areset,
     charge,
-    decide,
     peek,
     refund,
     reset,
@@ -44,8 +42,8 @@ class RateLimiter:
     An identity is text as decorators make it, ``"user:7"``, ``"ip:192.0.2.1"``, or
     whatever else you count by; a tuple of texts for a tuple key.
 
-    ValueError or TypeError for a bad rate, name or option. A named limit that is
-    missing raises ImproperlyConfigured when it is used.
+    ValueError or TypeError for a bad rate, name or option, TypeError for a rate that takes
+    a request. A named limit that is missing raises ImproperlyConfigured when it is used.
     """
 
     def __init__(
@@ -58,12 +56,11 @@ class RateLimiter:
             raise TypeError("RateLimiter needs a rate such as '100/m', a name, or a Limit.")
         self._name = None if name is None else check_name(name)
         self._parts = [self._part(given, options) for given in limits]
-        self._has_names = any(isinstance(part, str) for part in self._parts)
         check_apart(limit for part in self._parts if not isinstance(part, str) for limit in part)
-        # What the deny cache goes by, as of the last call.
-        self._terms: Terms = ()
-        self._counts: tuple[str, ...] = ()
-        self._usual_tariffs: tuple[Tariff, ...] = ()
+        #: What a call without a cost is charged by; nothing where names are to be looked up.
+        self._usual: tuple[Tariff, ...] = ()
+        if not any(isinstance(part, str) for part in self._parts):
+            self._usual = self._tariffs(None)
 
     def _part(self, given: str | Rate | Limit, options: Mapping[str, Any]) -> str | list[Limit]:
         """A name of RATE_LIMITS as it stands, anything else as limits."""
@@ -85,25 +82,19 @@ class RateLimiter:
         ``retry_after`` None. Never raises because of Redis: see ``degraded``.
         TypeError or ValueError for a bad identity or cost.
         """
-        if cost is not None:
-            check_cost(cost)
-        known = deny_cache.find(self._counts, self._terms, identity, cost)
+        tariffs = (self._usual if cost is None else ()) or self._tariffs(cost)
+        known = deny_cache.find(tariffs, identity)
         if known is not None:
             return known
-        if not self._counts:  # so it was not known what to look for
-            return decide(self._request(identity, cost))
-        return charge(self._request(identity, cost))
+        return charge(self._request(tariffs, identity))
 
     async def ahit(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """See hit()."""
-        if cost is not None:
-            check_cost(cost)
-        known = deny_cache.find(self._counts, self._terms, identity, cost)
+        tariffs = (self._usual if cost is None else ()) or self._tariffs(cost)
+        known = deny_cache.find(tariffs, identity)
         if known is not None:
             return known
-        if not self._counts:
-            return await adecide(self._request(identity, cost))
-        return await acharge(self._request(identity, cost))
+        return await acharge(self._request(tariffs, identity))
 
     def peek(self, identity: Identity, *, cost: int | None = None) -> Decision:
         """What hit() would say now. Nothing is charged."""
@@ -168,30 +159,28 @@ class RateLimiter:
             await asyncio.sleep(pause)
 
     def _charges(self, identity: Identity, cost: int | None) -> list[Charge]:
-        return self._request(identity, cost).charges
+        return self._request(self._tariffs(cost), identity).charges
 
-    def _request(self, identity: Identity, cost: int | None) -> Request:
+    def _request(self, tariffs: tuple[Tariff, ...], identity: Identity) -> Request:
         check_identity(identity)
-        if not self._terms or self._has_names:
-            self._terms = tuple(self._current_terms())
-            self._counts = tuple([count_of(*term) for term in self._terms])
-            self._usual_tariffs = tuple(
-                [tariff_of(*term, usual_cost(term[0])) for term in self._terms]
-            )
-        tariffs = self._usual_tariffs
-        if cost is not None:
-            tariffs = tuple([tariff_of(*term, cost) for term in self._terms])
         return request_at(tariffs, (identity,) * len(tariffs))
 
-    def _current_terms(self) -> Iterator[tuple[Limit, Rate, str]]:
+    def _tariffs(self, cost: int | None) -> tuple[Tariff, ...]:
+        """What a call is charged by. Names are looked up each time, as settings may change."""
+        return tuple([self._tariff(limit, cost) for limit in self._limits()])
+
+    def _limits(self) -> Iterator[Limit]:
         for part in self._parts:
-            for limit in limits_named(part) if isinstance(part, str) else part:
-                if not isinstance(limit.rate, Rate):
-                    raise TypeError(
-                        f"The rate of {limit.name or 'this limit'} is {limit.rate!r}, which takes "
-                        "a request: RateLimiter has none."
-                    )
-                yield limit, limit.rate, limit.scope or limit.name or self._name or SCOPE
+            yield from limits_named(part) if isinstance(part, str) else part
+
+    def _tariff(self, limit: Limit, cost: int | None) -> Tariff:
+        if not isinstance(limit.rate, Rate):
+            raise TypeError(
+                f"The rate of {limit.name or 'this limit'} is {limit.rate!r}, which takes a "
+                "request: RateLimiter has none."
+            )
+        scope = limit.scope or limit.name or self._name or SCOPE
+        return tariff_of(limit, limit.rate, scope, usual_cost(limit) if cost is None else cost)
 
     def __repr__(self) -> str:
         parts = [

@@ -15,7 +15,7 @@ from django.core.signals import setting_changed
 from ..client.connections import Client
 from ..scripting.builtin import builtin
 from ..scripting.packing import pack
-from .charge import LONGEST_IDENTITY, Charge, Identity, Tariff
+from .charge import LONGEST_IDENTITY, Charge, Identity, Tariff, shared_identity
 from .keys import keys_of
 from .protocol import question_of
 
@@ -24,12 +24,20 @@ SIZE = 4096
 
 
 class Request:
-    """Charges that are asked for together, and the call that asks for them."""
+    """
+    Charges that are asked for together, and the call that asks for them.
 
-    __slots__ = ("_packed", "charges")
+    ``identity`` is the one that they share, or a list of them; ``places`` are what is
+    counted for whom.
+    """
 
-    def __init__(self, tariffs: Sequence[Tariff], identities: Sequence[Identity]) -> None:
+    __slots__ = ("_packed", "charges", "identity", "places", "tariffs")
+
+    def __init__(self, tariffs: tuple[Tariff, ...], identities: tuple[Identity, ...]) -> None:
+        self.tariffs = tariffs
+        self.identity = shared_identity(identities) if identities else None
         self.charges = list(map(Charge.at, tariffs, identities))
+        self.places = [charge.place for charge in self.charges]
         self._packed: tuple[Client | None, bytes] = None, b""
 
     def packed(self, client: Client) -> bytes:
