@@ -8,6 +8,7 @@ one after another where a peer has nothing better.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import redis
 
@@ -32,6 +34,7 @@ Ask = Callable[[str], Any]
 Make = Callable[..., Iterator[Ask]]
 
 BASE = "redis-py: EVALSHA 'return 1'"
+FLOOR = "the floor: our script by a bare socket"
 OFF = ", LEAN_CALLS off"
 OURS = "redis_atomic: sliding window"
 ORDINARY = OURS + OFF
@@ -90,6 +93,47 @@ def bare(url: str, *rates: Rate) -> Iterator[Ask]:
     with redis.Redis.from_url(url) as client:
         sha = client.script_load("return 1")
         yield lambda who: client.evalsha(sha, 1, who)
+
+
+def floor(url: str, rate: Rate, name: str = "floor") -> Ask:
+    """
+    The least that Python can take for our answer: a blocking socket and hiredis's parser.
+
+    What is sent is made once for each client. Nobody looks whether the connection is
+    still there, or waits for no longer than so long; no error is handled.
+    """
+    import hiredis
+
+    from redis_atomic import RateLimiter
+    from redis_atomic.ratelimit.transport import limits_client
+
+    limiter, server, calls = RateLimiter(text_of(rate), name=name), limits_client(), {}
+    limiter.hit("somebody")  # loads the script
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(parts.path)
+    else:
+        sock = socket.create_connection((parts.hostname, parts.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    reader = hiredis.Reader()
+
+    def ask(who: str) -> list[int]:
+        call = calls.get(who)
+        if call is None:
+            call = calls[who] = limiter._request(limiter._tariffs(None), who).packed(server)
+        sock.send(call)
+        reader.feed(sock.recv(65_536))
+        return reader.gets()
+
+    return ask
+
+
+def floor_contestant(url: str, rate: Rate) -> Contestant:
+    def make() -> Iterator[Ask]:
+        yield floor(url, rate)
+
+    return Contestant(FLOOR, make, facts={"kind": "log", "figures": True})
 
 
 def text_of(rate: Rate) -> str:

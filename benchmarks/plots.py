@@ -51,7 +51,8 @@ def save(figure: Any, path: Path) -> None:
 def colour(name: str) -> str:
     if name.startswith("redis_atomic"):
         return OURS
-    return BASE if name in {peers.BASE, views.PLAIN, views.REST_PLAIN} else OTHERS
+    bases = {peers.BASE, peers.FLOOR, views.FLOOR, views.PLAIN, views.REST_PLAIN}
+    return BASE if name in bases else OTHERS
 
 
 def bars(title: str, label: str, values: Mapping[str, Spread], *, less_is_better: bool) -> Any:

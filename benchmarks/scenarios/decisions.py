@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..harness import Result
-from ..peers import BASE, Rate, contestant, peers
+from ..peers import BASE, Rate, contestant, floor_contestant, peers
 from ..slices import Plan, race
 from ..tables import micros, rate, times, value
 from .scenario import Run, Scenario
@@ -29,7 +29,8 @@ def plan(run: Run) -> Plan:
 
 def on_tcp(run: Run) -> Result:
     url = run.server.url
-    return race(run.server, [contestant(name, url, MINUTE) for name in peers], plan(run))
+    found = [contestant(name, url, MINUTE) for name in peers]
+    return race(run.server, [*found, floor_contestant(url, MINUTE)], plan(run))
 
 
 def on_unix_socket(run: Run) -> Result:
@@ -37,7 +38,7 @@ def on_unix_socket(run: Run) -> Result:
     found = [
         contestant(name, url, MINUTE, alias="unix") for name, each in peers.items() if each.unix
     ]
-    result = race(run.server, found, plan(run))
+    result = race(run.server, [*found, floor_contestant(url, MINUTE)], plan(run))
     for name, each in peers.items():
         if not each.unix:
             result.leave_out(name, "uses the cache, which is on TCP here, or no unix socket")

@@ -32,9 +32,11 @@ CLIENTS = 3000  # each of them is far below 100 a minute
 
 PLAIN, REST_PLAIN = "no limit", "DRF, no throttle"
 OURS, OURS_DENIED = "redis_atomic", "redis_atomic, denied"
+FLOOR = "the floor: our script by a bare socket, and the header fields"
 WSGI = {
     PLAIN: "plain",
     OURS: "allowed/redis_atomic",
+    FLOOR: "allowed/bare-socket",
     "limits, moving window": "allowed/limits",
     "limits, moving window, with header fields": "allowed/limits-with-fields",
     "django-ratelimit": "allowed/django-ratelimit",

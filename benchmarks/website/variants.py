@@ -17,6 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from ..peers import Rate, floor
+
 View = Callable[..., Any]
 
 RATES = {"allowed": (100, 60, "100/m"), "denied": (5, 3600, "5/h")}
@@ -65,6 +67,24 @@ def redis_atomic(name: str, rate: tuple[int, int, str]) -> None:
     limited = rate_limit(rate[2], key="header:X-Client", scope=name)
     variants[f"{name}/redis_atomic"] = limited(plain)
     variants[f"async/{name}/redis_atomic"] = limited(aplain)
+
+
+@variant
+def bare_socket(name: str, rate: tuple[int, int, str]) -> None:
+    """The least that Python can take for the same answer: see peers.floor()."""
+    ask = floor(URL, Rate(*rate[:2]), name)
+    policy = f'"default";q={rate[0]};w={rate[1]}'
+
+    @wraps(plain)
+    def limited(request: HttpRequest) -> HttpResponse:
+        _, _, remaining, _, reset_after = ask(request.META["HTTP_X_CLIENT"])
+        response = plain(request)
+        response.headers["RateLimit-Policy"] = policy
+        left = -(-reset_after // 1_000_000)
+        response.headers["RateLimit"] = f'"default";r={remaining};t={left}'
+        return response
+
+    variants[f"{name}/bare-socket"] = limited
 
 
 @variant
