@@ -208,6 +208,25 @@ def test_the_same_lock_again_in_the_same_thread_is_an_error_at_once():
         pass
 
 
+def test_an_earlier_lease_that_is_dropped_late_does_not_hide_the_present_one():
+    lock = redis_lock("a")
+    for _ in range(3):
+        with lock as lease, pytest.raises(AlreadyHeld):  # this drops the lease of the turn before
+            lock.acquire()
+        assert lease.ended
+
+
+def test_a_failed_adoption_does_not_hide_the_lease_that_is_held():
+    lock = redis_lock("a")
+    text = lock.acquire().detach()
+    lock.force_release()
+    with lock:
+        with pytest.raises(LockLost):
+            lock.adopt(text)
+        with pytest.raises(AlreadyHeld):
+            lock.acquire()
+
+
 def test_it_is_the_lease_that_counts_not_the_name():
     lease = redis_lock("a").acquire()
     with pytest.raises(AlreadyHeld):

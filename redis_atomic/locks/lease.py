@@ -127,18 +127,25 @@ class Lease:
 
     def note_grant(self, grant: Grant, asked: float) -> None:
         """From now on it is believed in; it was first asked for at this time."""
+        self._believe(grant, asked)
+        self._be_known_here()
+
+    def take_over(self, grant: Grant) -> Steps[None]:
+        """Go on with a lease of another process, if it is still that: extended to our TTL."""
+        self._believe(grant, self.began)
+        yield from extending(self, valid_for(self.ttl))
+        self._be_known_here()
+
+    def _believe(self, grant: Grant, asked: float) -> None:
         self.fence, self.slot, self.began, until = grant
         self.waited = time.monotonic() - asked
         self.renew_at = self.began + self.ttl / 3
         self.lost.deadline = until
-        # One that nobody refers to any more is forgotten.
-        forget = partial(self.held_by.pop, self.place)
-        self.held_by[self.place] = self._here = weakref.ref(self, forget)
 
-    def take_over(self, grant: Grant) -> Steps[None]:
-        """Go on with a lease of another process, if it is still that: extended to our TTL."""
-        self.note_grant(grant, self.began)
-        yield from extending(self, valid_for(self.ttl))
+    def _be_known_here(self) -> None:
+        """To who asks for the same lock here; until nobody refers to the lease any more."""
+        forget = partial(_forget, self.held_by, self.place)
+        self.held_by[self.place] = self._here = weakref.ref(self, forget)
 
     # Extending
 
@@ -206,8 +213,8 @@ class Lease:
         """Stop believing in it; who looks after it lets go of it, too."""
         self.ended = how
         self.lost.close()
-        if self.held_by.get(self.place) is self._here:  # and not a later one's, of a semaphore
-            self.held_by.pop(self.place, None)
+        if self._here is not None:
+            _forget(self.held_by, self.place, self._here)
         if self.keeper is not None:
             self.keeper.discard(self)
 
@@ -228,3 +235,9 @@ class Lease:
     def __repr__(self) -> str:
         state = "lost" if self.lost.is_set() else self.ended or f"{self.remaining():.1f} s left"
         return f"<Lease {self.name!r} fence={self.fence} {state}>"
+
+
+def _forget(held_by: HeldHere, place: tuple[str, str], lease: weakref.ref[Lease]) -> None:
+    """Forget this lease, and not a later one of the same place."""
+    if held_by.get(place) is lease:
+        held_by.pop(place, None)
