@@ -1,6 +1,7 @@
 """``redis_lock`` and ``redis_semaphore`` as projects use them."""
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -129,6 +130,59 @@ def test_a_lock_in_a_section_of_another_thread_is_found_by_nobody_else():
     lock = redis_lock("a")
     with lock:
         assert isinstance(in_thread(lambda: lock.__exit__(None, None, None)), LockNotOwned)
+
+
+def held(name, ended, lock=None):
+    """A generator with a section inside."""
+    with lock or redis_lock(name) as lease:
+        try:
+            yield lease
+        finally:
+            ended.append(name)
+
+
+def test_a_section_in_a_generator_ends_wherever_that_is_closed(server_client):
+    ended = []
+    generator = held("a", ended)
+    lease = next(generator)
+    assert in_thread(generator.close) is None
+    assert ended == ["a"]
+    assert lease.ended == "released"
+    assert not server_client.exists(LOCK)
+
+
+def test_generators_that_take_turns_each_end_their_own_section():
+    semaphore, ended = redis_semaphore("s", 2), []
+    one, other = held("one", ended, semaphore), held("other", ended, semaphore)
+    first, second = next(one), next(other)
+    one.close()
+    assert (first.ended, second.held) == ("released", True)
+    other.close()
+    assert second.ended == "released"
+
+
+def test_a_section_of_an_async_generator_ends_with_its_loop(server_client):
+    async def items():
+        async with redis_lock("a"):
+            yield server_client.exists(LOCK)
+
+    async def first():
+        unfinished.append(items())
+        return await anext(unfinished[0])
+
+    unfinished = []
+    assert asyncio.run(first()) == 1
+    assert not server_client.exists(LOCK)
+
+
+def test_sections_of_an_exit_stack_end_in_turn():
+    semaphore = redis_semaphore("s", 2)
+    with contextlib.ExitStack() as stack:
+        first, second = stack.enter_context(semaphore), stack.enter_context(semaphore)
+        stack.callback(lambda: seen.append((first.held, second.held)))
+        seen = []
+    assert seen == [(True, True)]
+    assert (first.ended, second.ended) == ("released", "released")
 
 
 def test_sections_nest_and_current_lease_is_the_innermost():
@@ -400,12 +454,13 @@ def test_a_cache_of_its_own(settings, server_client):
         assert server_client.exists("other:lock:{a}")
 
 
-def test_polling_asks_now_and_then(settings, server_client):
+@pytest.mark.parametrize("options", [{}, {"waiting": "block"}])
+def test_where_nobody_is_woken_all_ask_now_and_then(options, settings, server_client):
     settings.REDIS_ATOMIC = {"LOCK_WAITING": "poll"}
     lease = held_elsewhere()
     threading.Timer(0.2, lease.release).start()
     forget_commands()
-    redis_lock("a", wait=5).acquire().release()
+    redis_lock("a", wait=5, **options).acquire().release()
     assert commands_sent()["blpop"] == 0
     assert server_client.keys("*wake*") == []
 
@@ -505,6 +560,60 @@ def test_generators_are_refused_with_a_word_of_advice():
     for function in (items, aitems):
         with pytest.raises(TypeError, match=r"is a generator.*Use `with` inside"):
             redis_lock("a")(function)
+
+
+def hidden(function):
+    """A decorator that does not show what it decorates."""
+    return lambda *args: function(*args)
+
+
+async def awork():
+    raise AssertionError("It ran without its lock.")
+
+
+def work():
+    yield awork()
+
+
+async def aitems():
+    yield await awork()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(hidden(awork), id="coroutine"),
+        pytest.param(hidden(work), id="generator"),
+        pytest.param(contextlib.contextmanager(work), id="context manager"),
+        pytest.param(contextlib.asynccontextmanager(aitems), id="async context manager"),
+    ],
+)
+def test_what_leaves_its_work_for_later_is_an_error_and_not_run_without_the_lock(function):
+    with pytest.raises(TypeError, match="still to be done"):
+        redis_lock("a")(function)()
+
+
+async def test_a_coroutine_that_returns_a_generator_is_the_same_error():
+    @redis_lock("a")
+    async def later():
+        return work()
+
+    with pytest.raises(TypeError, match="still to be done"):
+        await later()
+
+
+async def test_an_object_that_is_called_like_a_coroutine_function_is_one(server_client):
+    class Job:
+        async def __call__(self, number):
+            return server_client.exists(f"tests:lock:{{job:{number}}}")
+
+    assert await redis_lock("job:{number}")(Job())(7) == 1
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_a_method_that_is_none_of_an_instance_is_decorated_beneath(kind):
+    with pytest.raises(TypeError, match=f"beneath @{kind.__name__}"):
+        redis_lock("a")(kind(work))
 
 
 def test_classes_and_other_things_are_refused():

@@ -168,6 +168,21 @@ def test_on_error_run_calls_the_function_without_the_lock(redis_down):
     assert locked(body, on_error="run")() == "done"
 
 
+async def test_without_its_lock_a_function_has_no_lease_of_another():
+    def body():
+        with pytest.raises(LockNotOwned):
+            current_lease()
+        return "done"
+
+    async def abody():
+        return body()
+
+    with redis_lock("outer") as outer, override_settings(CACHES=NOWHERE):
+        assert locked(body, on_error="run")() == "done"
+        assert await locked(abody, on_error="run")() == "done"
+        assert current_lease() is outer
+
+
 async def test_on_error_is_the_same_for_coroutines(redis_down):
     assert await locked(ajob, on_error="run")("a") == "a"
     assert await locked(ajob, on_error="skip")() is None

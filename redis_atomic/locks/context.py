@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import LockNotOwned
@@ -18,20 +20,34 @@ class HasLease(Protocol):
     lease: Lease
 
 
-#: The sections that run here, innermost last.
-sections: contextvars.ContextVar[tuple[HasLease, ...]] = contextvars.ContextVar(
+#: The sections that run here, innermost last. None is a run without its lock.
+sections: contextvars.ContextVar[tuple[HasLease | None, ...]] = contextvars.ContextVar(
     "redis_atomic_sections", default=()
 )
+
+
+@contextlib.contextmanager
+def without_lease() -> Iterator[None]:
+    """In this block no lease is the current one: those around it are of other locks."""
+    around = sections.get()
+    sections.set((*around, None))
+    try:
+        yield
+    finally:
+        sections.set(around)
 
 
 def current_lease() -> Lease:
     """
     The lease of the innermost section that runs here.
 
-    LockNotOwned outside of one, and in a forked child inside its parent's. A task or
-    thread that inherited the context of its starter sees the starter's lease.
+    LockNotOwned outside of one, in a function that runs without its lock (on_error="run"),
+    and in a forked child inside its parent's section. A task or thread that inherited the
+    context of its starter sees the starter's lease.
     """
     for section in reversed(sections.get()):
+        if section is None:
+            break
         if not section.lease.ended:
             section.lease.check_process()
             return section.lease

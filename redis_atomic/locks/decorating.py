@@ -5,12 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    nullcontext,
+)
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 
 from ..exceptions import LockBusy, LockUnavailable
+from .context import without_lease
 from .policies import check_callable, instead_of
 from .section import Section
 from .templates import bind_template
@@ -31,7 +38,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
     def section(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Section:
         return Section(lock, name_of(args, kwargs))
 
-    if iscoroutinefunction(function):
+    if _is_async(function):
 
         @functools.wraps(function)
         async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -41,8 +48,10 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
                     await stack.enter_async_context(section(args, kwargs))
                 except (LockBusy, LockUnavailable) as error:
                     call = instead_of(function, error, lock.on_busy, lock.on_error)
+                    stack.enter_context(without_lease() if call is function else nullcontext())
                 result = call(*args, **kwargs)
-                return await result if inspect.isawaitable(result) else result
+                result = await result if inspect.isawaitable(result) else result
+                return _finished(function, result) if call is function else result
 
         return cast(Callable[P, R], awaiting)
 
@@ -54,12 +63,22 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
                 stack.enter_context(section(args, kwargs))
             except (LockBusy, LockUnavailable) as error:
                 call = instead_of(function, error, lock.on_busy, lock.on_error)
-            return call(*args, **kwargs)
+                stack.enter_context(without_lease() if call is function else nullcontext())
+            result = call(*args, **kwargs)
+            return _finished(function, result) if call is function else result
 
     return calling
 
 
+def _is_async(function: object) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+
+
 def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
+    if isinstance(function, staticmethod | classmethod):
+        raise TypeError(
+            f"redis_lock(…) decorates functions: put it beneath @{type(function).__name__}."
+        )
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"redis_lock(…) decorates functions, not {function!r}.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -67,8 +86,29 @@ def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
             f"{getattr(function, '__qualname__', function)}() is a generator: the lock would "
             "be given back before its first item. Use `with` inside it."
         )
-    if lock.cancel_on_lost and not iscoroutinefunction(function):
+    if lock.cancel_on_lost and not _is_async(function):
         raise TypeError(
             "cancel_on_lost=True is for async code: a thread cannot be cancelled. If it stands in "
             "method_decorator(…), put redis_lock(…) on the async method itself."
         )
+
+
+def _finished(function: object, result: R) -> R:
+    """
+    The result; TypeError for one whose work is still to be done, without the lock then.
+
+    It is what shows that a decorator beneath has hidden a coroutine function or a
+    generator, as contextlib.contextmanager does.
+    """
+    work: object = result
+    if isinstance(result, AbstractContextManager | AbstractAsyncContextManager):
+        work = getattr(result, "gen", None)
+    if inspect.isawaitable(work) or inspect.isgenerator(work) or inspect.isasyncgen(work):
+        if inspect.iscoroutine(work):
+            work.close()  # nobody is to await it
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)}() returned {type(result).__name__}, "
+            "whose work is still to be done, and the lock is given back now: put redis_lock(…) on "
+            "the coroutine function itself, or use `with` inside a generator."
+        )
+    return result

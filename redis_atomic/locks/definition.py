@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -86,7 +87,7 @@ class Lock:
     # A section
 
     def __enter__(self) -> Lease:
-        section = Section(self, written_name(self))
+        section = Section(self, written_name(self), sys._getframe(1))
         if self.cancel_on_lost:
             raise TypeError("cancel_on_lost=True is for async code: a thread cannot be cancelled.")
         return section.__enter__()
@@ -97,19 +98,18 @@ class Lock:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        section_of(self).__exit__(kind, error, tb)
+        section_of(self, sys._getframe(1)).__exit__(kind, error, tb)
 
-    async def __aenter__(self) -> Lease:
-        section = Section(self, written_name(self))
-        return await section.__aenter__()
+    def __aenter__(self) -> Awaitable[Lease]:
+        return Section(self, written_name(self), sys._getframe(1)).__aenter__()
 
-    async def __aexit__(
+    def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
-        await section_of(self).__aexit__(kind, error, tb)
+    ) -> Awaitable[None]:
+        return section_of(self, sys._getframe(1)).__aexit__(kind, error, tb)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Run each call of the function, or coroutine function, under the lock."""

@@ -56,7 +56,8 @@ def _resolve(lock: Lock, settings: LockSettings, client: Client) -> Resolved:
         ttl,
         wait=settings.wait if isinstance(lock.wait, FromSettings) else lock.wait,
         max_hold=MAX_HOLD_TTLS * ttl if lock.max_hold is None else lock.max_hold,
-        listening=waiting == "block",
+        # Nobody wakes waiters unless the setting, which all processes share, says so.
+        listening=waiting == settings.waiting == "block",
     )
 
 

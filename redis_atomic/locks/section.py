@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from types import TracebackType
+import weakref
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from ..exceptions import LockLost, LockNotOwned, LockUnavailable
@@ -20,17 +21,23 @@ logger = logging.getLogger("redis_atomic.locks")
 
 
 class Section:
-    """One run under a lock. It belongs to one thread or task and is used once."""
+    """
+    One run under a lock. It belongs to one thread or task and is used once.
+
+    ``frame`` is where its ``with`` stands, if it has one: a generator's may be closed in
+    another thread or task.
+    """
 
     _cancelling: Cancelling | None = None
 
-    def __init__(self, lock: Lock, name: str) -> None:
+    def __init__(self, lock: Lock, name: str, frame: FrameType | None = None) -> None:
         self.lock = lock
         self._name = name
+        self._frame = frame
 
     def __enter__(self) -> Lease:
         self.lease = acquire(self.lock, self._name)
-        sections.set((*sections.get(), self))
+        self._begin()
         return self.lease
 
     def __exit__(
@@ -39,16 +46,17 @@ class Section:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        sections.set(tuple([each for each in sections.get() if each is not self]))
-        if self._has_to_leave:
-            try:
+        try:
+            if self._has_to_leave:
                 self.lease.release()
-            except (LockUnavailable, LockLost) as trouble:
-                self._judge(trouble, error)
+        except (LockUnavailable, LockLost) as trouble:
+            self._judge(trouble, error)
+        finally:  # whatever interrupts it, nothing here keeps the lease, and so its renewal, on
+            self._end()
 
     async def __aenter__(self) -> Lease:
         self.lease = await aacquire(self.lock, self._name)
-        sections.set((*sections.get(), self))
+        self._begin()
         if self.lock.cancel_on_lost:
             self._cancelling = Cancelling(self.lease)
         return self.lease
@@ -59,7 +67,7 @@ class Section:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        sections.set(tuple([each for each in sections.get() if each is not self]))
+        self._end()
         ours = False
         try:
             try:
@@ -76,6 +84,17 @@ class Section:
             raise
         if ours and isinstance(error, asyncio.CancelledError):
             raise self.lease.loss() from error
+
+    def _begin(self) -> None:
+        sections.set((*sections.get(), self))
+        if self._frame is not None:
+            _entered[self._frame, self.lock] = self
+
+    def _end(self) -> None:
+        sections.set(tuple([each for each in sections.get() if each is not self]))
+        if self._frame is not None and _entered.get((self._frame, self.lock)) is self:
+            del _entered[self._frame, self.lock]
+        self._frame = None
 
     @property
     def _has_to_leave(self) -> bool:
@@ -114,8 +133,17 @@ class Cancelling:
         return self._done and self._task.uncancel() <= self._before
 
 
-def section_of(lock: Lock) -> Section:
-    """The innermost section of this definition that was entered in this context."""
+#: The sections that have not ended, by where their ``with`` stands: the innermost of each lock.
+_entered: weakref.WeakValueDictionary[tuple[FrameType, Lock], Section] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def section_of(lock: Lock, frame: FrameType) -> Section:
+    """The section that this ``with`` has entered, or else the innermost of this context."""
+    entered = _entered.get((frame, lock))
+    if entered is not None:
+        return entered
     for section in reversed(sections.get()):
         if isinstance(section, Section) and section.lock is lock:
             return section
