@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
+from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.views import View as ClassBasedView
 
+from .coroutines import is_awaited
 from .ratelimit.charging import Rule
+from .ratelimit.decision import Decision
 from .ratelimit.gate import aenter, aleave, enter, leave
 from .ratelimit.limit import Limit, check_apart, check_name
 from .ratelimit.methods import as_methods
@@ -151,7 +153,7 @@ def _limited(view: View, rule: Rule) -> View:
     if beneath and beneath.owner() is view and beneath.rules[0].block == rule.block:
         rules, view = (rule, *beneath.rules), cast(View, beneath.view)
         _check_apart(rules)
-    wrapper = (_awrapper if _is_async(view) else _wrapper)(view, rules, _scope_of(view))
+    wrapper = (_awrapper if is_awaited(view) else _wrapper)(view, rules, _scope_of(view))
     wrapper._rate_limited = _Limited(weakref.ref(wrapper), view, rules)
     return cast(View, wrapper)
 
@@ -174,10 +176,20 @@ def _wrapper(view: Callable[..., Any], rules: Sequence[Rule], scope: str) -> Any
         response, decision = enter(request, rules, view=scope, kwargs=kwargs)
         if response is None:
             response = view(request, *args, **kwargs)
+            if isawaitable(response):  # a decorator beneath does not show that the view is async
+                return _leave_later(request, response, decision)
             leave(request, response, decision)
         return response
 
     return limited
+
+
+async def _leave_later(
+    request: HttpRequest, awaited: Awaitable[Any], decision: Decision | None
+) -> Any:
+    response = await awaited
+    await aleave(request, response, decision)
+    return response
 
 
 def _awrapper(view: Callable[..., Any], rules: Sequence[Rule], scope: str) -> Any:
@@ -199,17 +211,6 @@ def _check_request(request: Any) -> None:
             f"@rate_limit was given {type(request).__name__} for a request. On a method write "
             "@method_decorator(rate_limit('5/m'))."
         )
-
-
-def _is_async(view: Any) -> bool:
-    """Is the view awaited? ``dispatch`` of an async class is, though itself a plain function."""
-    if iscoroutinefunction(view):
-        return True
-    while isinstance(view, partial):  # as method_decorator passes methods on
-        view = view.func
-    return getattr(view, "__name__", "") == "dispatch" and bool(
-        getattr(getattr(view, "__self__", None), "view_is_async", False)
-    )
 
 
 def _scope_of(view: Any) -> str:

@@ -318,6 +318,17 @@ def test_a_count_when_that_raises_is_logged_and_the_charge_stays(function, caplo
     assert remaining_of(Limit("5/h", name="checked")) == 4
 
 
+async def test_an_async_view_that_a_decorator_hides_is_judged_by_its_response(rf):
+    async def view(request):
+        return HttpResponse(status=200)
+
+    limit = Limit("2/h", name=f"hidden-{uuid4()}", count_when=lambda r: r.status_code >= 400)
+    limited = rate_limit(limit)(lambda request: view(request))
+    responses = [await limited(rf.get("/")) for _ in range(4)]
+    assert [each.status_code for each in responses] == [200] * 4
+    assert all("RateLimit" in each.headers for each in responses)
+
+
 async def test_a_count_when_that_raises_does_not_lose_an_async_views_response():
     @rate_limit(Limit("5/h", name="checked", count_when=agoes_wrong))
     async def view(request):

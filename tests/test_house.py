@@ -16,7 +16,7 @@ PACKAGE = ROOT / "redis_atomic"
 
 #: The floors of the house, lowest first. A module imports from its own floor or below.
 FLOORS = [
-    {"scripting", "exceptions", "generators", "signals", "lua"},
+    {"scripting", "coroutines", "exceptions", "generators", "signals", "lua"},
     {"conf", "client", "cluster"},
     {"dispatch"},
     {"registry", "operations", "ratelimit", "locks"},

@@ -163,6 +163,15 @@ def test_method_decorator_finds_the_parameters_of_the_method_it_names(rf):
     assert Page().get(rf.get("/"), 7) == "cbv:7"
 
 
+def test_the_dispatch_of_an_async_class_is_awaited_under_the_lock(rf):
+    @method_decorator(redis_lock("cbv:{kwargs[pk]}"), name="dispatch")
+    class Page(View):
+        async def get(self, request, pk):
+            return current_lease().name
+
+    assert async_to_sync(Page.as_view())(rf.get("/"), pk=7) == "cbv:7"
+
+
 def test_what_a_dispatch_passes_on_by_name_is_pointed_to(rf):
     @method_decorator(redis_lock("cbv:{pk}"), name="dispatch")
     class Page(View):

@@ -14,8 +14,7 @@ from contextlib import (
 )
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from asgiref.sync import iscoroutinefunction
-
+from ..coroutines import is_awaited
 from ..exceptions import LockBusy, LockUnavailable
 from .context import without_lease
 from .policies import check_callable, instead_of
@@ -38,7 +37,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
     def section(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Section:
         return Section(lock, name_of(args, kwargs))
 
-    if _is_async(function):
+    if is_awaited(function):
 
         @functools.wraps(function)
         async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -70,10 +69,6 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
     return calling
 
 
-def _is_async(function: object) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-
-
 def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
     if isinstance(function, staticmethod | classmethod):
         raise TypeError(
@@ -86,7 +81,7 @@ def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
             f"{getattr(function, '__qualname__', function)}() is a generator: the lock would "
             "be given back before its first item. Use `with` inside it."
         )
-    if lock.cancel_on_lost and not _is_async(function):
+    if lock.cancel_on_lost and not is_awaited(function):
         raise TypeError(
             "cancel_on_lost=True is for async code: a thread cannot be cancelled. If it stands in "
             "method_decorator(…), put redis_lock(…) on the async method itself."

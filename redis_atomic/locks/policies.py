@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse
 
+from ..coroutines import is_awaited
 from ..exceptions import LockBusy, LockUnavailable
 
 OnBusy = Literal["raise", "skip", 409, 423, 503] | Callable[..., Any]
@@ -37,7 +37,7 @@ def on_error_policy(value: OnError) -> OnError:
 
 def check_callable(on_busy: OnBusy, function: Callable[..., Any]) -> None:
     """TypeError for a coroutine function that a function would have to await."""
-    if iscoroutinefunction(on_busy) and not iscoroutinefunction(function):
+    if is_awaited(on_busy) and not is_awaited(function):
         raise TypeError(
             "on_busy is a coroutine function, and the decorated function is not. If it stands in "
             "method_decorator(…), put redis_lock(…) on the async method itself."
