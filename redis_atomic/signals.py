@@ -11,7 +11,12 @@ Signals. All are sent robustly: a receiver that raises never harms the caller.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from django.dispatch import Signal
+
+logger = logging.getLogger("redis_atomic")
 
 rate_limited = Signal()
 rate_limit_degraded = Signal()
@@ -20,3 +25,16 @@ lock_acquired = Signal()
 lock_busy = Signal()
 lock_lost = Signal()
 lock_released = Signal()
+
+
+def send(signal: Signal, sender: Any, **named: Any) -> None:
+    """
+    Send a signal in this thread, whatever its receivers do.
+
+    Django's own send_robust() raises, and tells nobody, where a receiver is asynchronous
+    and an event loop runs in this thread.
+    """
+    try:
+        signal.send_robust(sender, **named)
+    except Exception:
+        logger.exception("A signal did not reach all its receivers: %r", named)

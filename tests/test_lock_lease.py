@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from redis_atomic.exceptions import LockLost, LockNotOwned
-from redis_atomic.locks.lock import redis_lock
+from redis_atomic.locks.lock import redis_lock, redis_semaphore
 from redis_atomic.locks.loss import Loss
 from redis_atomic.locks.renewal import note_renewal
 
@@ -158,7 +158,7 @@ def test_it_can_be_adopted_in_another_process(server_client):
         import django
         from django.conf import settings
         settings.configure(CACHES={test_settings.CACHES!r})
-        from redis_atomic.locks.lock import redis_lock
+        from redis_atomic.locks.lock import redis_lock, redis_semaphore
         lease = redis_lock("a").adopt({text!r})
         lease.check()
         lease.release()
@@ -185,6 +185,19 @@ def test_what_is_somebody_elses_by_now_cannot_be_adopted(server_client):
         redis_lock("a").adopt(text)
     with pytest.raises(ValueError, match=r"adopt\(\) takes"):
         redis_lock("a").adopt("a:1")
+
+
+def test_a_slot_above_a_lowered_limit_is_adopted_and_given_back(server_client):
+    leases = [redis_semaphore("s", 3).acquire() for _ in range(3)]
+    adopted = redis_semaphore("s", 1).adopt(leases[2].detach())
+    assert adopted.slot == 3
+    adopted.release()
+    assert not server_client.exists("tests:semaphore:{s}:3")
+
+
+def test_a_slot_that_no_semaphore_has_is_refused():
+    with pytest.raises(ValueError, match=r"adopt\(\) takes"):
+        redis_semaphore("s", 3).adopt("1:1000000000::token")
 
 
 def test_detaching_in_a_section_leaves_the_lock_held(server_client):
@@ -304,7 +317,7 @@ def test_a_child_neither_owns_nor_releases_its_parents_lock(server_client):
         from redis_atomic.exceptions import LockNotOwned
         from redis_atomic.locks import keeper
         from redis_atomic.locks.context import current_lease
-        from redis_atomic.locks.lock import redis_lock
+        from redis_atomic.locks.lock import redis_lock, redis_semaphore
         section = redis_lock("a", ttl=1, wait=0)
         lease = section.__enter__()
         child = os.fork()

@@ -416,6 +416,38 @@ async def test_signals_reach_async_receivers(heard):
     assert [name for name, _ in heard] == ["acquired", "released"]
 
 
+async def test_nor_does_one_that_cannot_be_told_in_this_thread(server_client, caplog):
+    async def receiver(**named):
+        raise AssertionError("There is a loop in this thread already.")
+
+    told = []
+    for signal in (lock_acquired, lock_lost, lock_released):
+        signal.connect(receiver)
+    try:
+        with redis_lock("a"):
+            pass
+        with pytest.raises(LockLost), redis_lock("b", on_lost=told.append) as lease:
+            server_client.delete("tests:lock:{b}")
+    finally:
+        for signal in (lock_acquired, lock_lost, lock_released):
+            signal.disconnect(receiver)
+    assert told == [lease]
+    assert "did not reach" in caplog.text
+
+
+def test_what_on_lost_returns_is_awaited(server_client):
+    async def tell(lease):
+        told.append(lease)
+
+    told = []
+    with (
+        pytest.raises(LockLost),
+        redis_lock("a", on_lost=lambda lease: tell(lease)) as lease,
+    ):
+        server_client.delete(LOCK)
+    assert told == [lease]
+
+
 def test_a_receiver_that_raises_harms_nobody(server_client):
     def receive(sender, **named):
         raise RuntimeError("not here")

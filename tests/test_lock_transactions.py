@@ -3,6 +3,7 @@ import gc
 import logging
 import threading
 import time
+import weakref
 from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
@@ -55,12 +56,12 @@ class Released:
     def __init__(self, using="shared", error=None):
         self.times = 0
         self.error = error
-        self.hold = Hold(self.release)
+        self.hold = Hold()
         self.enter(using)
 
     def enter(self, using="shared"):
         if in_transaction(using):
-            self.hold.await_commit(using)
+            self.hold.await_commit(self.release, using)
         self.hold.enter()
 
     def exit(self):
@@ -160,6 +161,28 @@ def test_a_failing_hook_before_ours_does_not_keep_the_lock(database):
         lease = Released()
         lease.exit()
     assert lease.times == 1
+
+
+def test_nor_does_one_whose_error_somebody_keeps(database):
+    def fail():
+        raise RolledBack
+
+    try:
+        with atomic(using=database):
+            transaction.on_commit(fail, using=database)
+            lease = Released()
+            lease.exit()
+    except RolledBack as error:
+        assert lease.times == 1, error
+    else:
+        pytest.fail("The hook did not fail.")
+
+
+def test_a_lease_that_nobody_refers_to_is_forgotten_when_its_transaction_has_ended(database):
+    with atomic(using=database):
+        dropped = weakref.ref(lock_of(database).acquire())
+        assert dropped().held
+    assert dropped() is None
 
 
 def test_an_unforeseen_error_of_a_release_harms_neither_the_commit_nor_other_hooks(
@@ -440,7 +463,7 @@ def test_another_thread_may_not(database):
 
 
 def test_a_commit_hook_may_use_the_lock_of_its_own_transaction(database):
-    """It would wait for a release that comes after it."""
+    """The release comes before it, whenever the hook was registered."""
 
     def hook():
         with lock as lease:
@@ -451,7 +474,7 @@ def test_a_commit_hook_may_use_the_lock_of_its_own_transaction(database):
         transaction.on_commit(hook, using=database)
         with lock as first:
             pass
-    assert held == [first]
+    assert [lease.fence > first.fence for lease in held] == [True]
     assert lock.info().holders == ()
 
 

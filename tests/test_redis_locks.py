@@ -2,6 +2,7 @@ import json
 import os
 import threading
 import time
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -155,6 +156,19 @@ def test_the_longest_hold_follows_the_setting(held_for_300_seconds):
         (state,) = as_json("--stuck")
     assert state["stuck"] == "held longer than 200 s"
     assert 299 < state["holders"][0]["held"] < 400
+
+
+def test_times_of_the_settings_may_be_timedeltas(settings):
+    settings.REDIS_ATOMIC = {
+        "LOCK_TTL": timedelta(seconds=30),
+        "LOCK_FENCE_MEMORY": timedelta(hours=1),
+    }
+    lease = redis_lock("a").acquire()
+    assert [lock["name"] for lock in as_json()] == ["a"]
+    redis_locks("--break", "a")
+    assert as_json() == []
+    with pytest.raises(LockLost):
+        lease.release()
 
 
 def test_waiters_without_a_holder_are_stuck(server_client):

@@ -93,8 +93,10 @@ def is_deferring(lock: Lock) -> bool:
 def enter(lease: Lease, using: str | None = None, *, deferring: bool) -> None:
     """A section, or whoever has acquired it, begins to need it; so does the transaction."""
     if deferring:
-        lease.hold = lease.hold or Hold(lambda: drive(give_back(lease)))
-        lease.hold.await_commit(using)
+        lease.hold = lease.hold or Hold()
+        # The transaction refers to the lease, which so lasts as long; the hold does not, or
+        # a lease that nobody refers to after it would only end when garbage is collected.
+        lease.hold.await_commit(lambda: drive(give_back(lease)), using)
     if lease.hold is not None:
         lease.hold.enter()
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from . import keeper
 from .acquiring import enter, is_deferring
 from .context import held_here
-from .keys import Keys
+from .keys import Keys, keys_of
 from .lease import Lease
-from .protocol import Ticket, valid_for
+from .protocol import MAX_LIMIT, Ticket, valid_for
 from .resolving import resolve
 from .steps import adrive, drive
 from .waiting import Grant
@@ -50,10 +50,12 @@ async def aadopt(lock: Lock, keys: Keys, text: str) -> Lease:
 
 def _read(lock: Lock, keys: Keys, text: str) -> tuple[Lease, Grant]:
     match = DETACHED.fullmatch(text)
-    if match is None:
+    if match is None or not 1 <= int(match[2]) <= MAX_LIMIT:
         raise ValueError(f"adopt() takes what lease.detach() returned, not {text!r}.")
     fence, slot, doubt, queued, token = match.groups()
     resolved = resolve(lock)
+    if int(slot) > keys.limit:  # where it was acquired, the semaphore has more
+        keys = keys_of(keys.name, int(slot), keys.kind)
     ticket = Ticket(keys, resolved.terms, token, bool(doubt), bool(queued), trace=True)
     lease = Lease(
         ticket,

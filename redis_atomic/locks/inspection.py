@@ -11,10 +11,9 @@ from ..client.execution import run
 from ..client.replies import translate
 from ..client.server import Server
 from ..client.travel import exchange
-from ..conf import conf
 from ..scripting.script import Call, PrefixedKey
 from .keys import Keys
-from .options import MAX_HOLD_TTLS, seconds
+from .options import MAX_HOLD_TTLS, lock_settings, seconds
 from .protocol import Holder, Terms, force, inspect
 from .waiting import TIMEOUT
 
@@ -56,7 +55,10 @@ def lock_states(
     monitors, not for requests. Raises ImproperlyConfigured, and what ``run()`` raises.
     """
     client = client_of(cache)
-    longest = MAX_HOLD_TTLS * conf.LOCK_TTL if max_hold is None else seconds("max_hold", max_hold)
+    if max_hold is None:
+        longest = MAX_HOLD_TTLS * lock_settings().ttl
+    else:
+        longest = seconds("max_hold", max_hold)
     now = _server_time(client)
     states = [_state(client, keys, now, longest) for keys in _find(client, name)]
     return sorted(state for state in states if state.holders or state.waiting)
@@ -70,13 +72,13 @@ def take_away(state: LockState, cache: str | None = None) -> list[Holder]:
     next renewal, and work on until then: only their fence stops them.
     """
     client, keys = client_of(cache), Keys(state.name, state.slots, state.kind)
-    terms = Terms(fence_memory=conf.LOCK_FENCE_MEMORY, wakes=conf.LOCK_WAITING == "block")
+    settings = lock_settings()
+    terms = Terms(fence_memory=settings.fence_memory, wakes=settings.waiting == "block")
     return [each for each in state.holders if run(client, force(keys, each.token, terms))]
 
 
 def client_of(cache: str | None) -> Client:
-    alias = cache or conf.LOCK_CACHE_ALIAS or conf.CACHE_ALIAS
-    return client_for(alias, "locks", timeout=TIMEOUT)
+    return client_for(cache or lock_settings().alias, "locks", timeout=TIMEOUT)
 
 
 def _state(client: Client, keys: Keys, now: float, longest: float) -> LockState:

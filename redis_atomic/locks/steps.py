@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import async_to_sync
 from django.dispatch import Signal
 
 from .. import generators
@@ -28,6 +28,7 @@ from ..client.deadline import awaited_within, within
 from ..client.execution import arun, run
 from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.script import Call
+from ..signals import send
 
 T = TypeVar("T")
 logger = logging.getLogger("redis_atomic.locks")
@@ -135,14 +136,14 @@ class Sleep:
 
 @dataclass(slots=True)
 class Announce:
-    """Send a signal; a receiver that raises is logged by Django."""
+    """Send a signal; a receiver that raises is logged, and that is all."""
 
     signal: Signal
     sender: Any
     named: dict[str, Any]
 
     def perform(self) -> None:
-        self.signal.send_robust(self.sender, **self.named)
+        send(self.signal, self.sender, **self.named)
 
     async def aperform(self) -> None:
         await self.signal.asend_robust(self.sender, **self.named)
@@ -156,11 +157,10 @@ class Notify:
     about: Any
 
     def perform(self) -> None:
-        function = self.function
-        if iscoroutinefunction(function):
-            function = async_to_sync(function)
         try:
-            function(self.about)
+            result = self.function(self.about)
+            if asyncio.iscoroutine(result):
+                async_to_sync(_awaited)(result)
         except Exception:
             logger.exception("%r failed for %r", self.function, self.about)
 
@@ -171,3 +171,7 @@ class Notify:
                 await result
         except Exception:
             logger.exception("%r failed for %r", self.function, self.about)
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, T]) -> T:
+    return await coroutine

@@ -52,12 +52,11 @@ class Hold:
     """
     Who still needs a lease: sections that run, and transactions that have not ended.
 
-    ``release`` gives the lease back. It is called here only when the last to need
-    it was a transaction; a section is told to do it, by ``leave()``.
+    The last to need it gives it back: a section is told to, by ``leave()``; a transaction
+    calls what was given to ``await_commit()``.
     """
 
-    def __init__(self, release: Callable[[], object]) -> None:
-        self._release = release
+    def __init__(self) -> None:
         self._sections = 0
         self._transactions = 0
         self._lock = threading.RLock()  # our finalizer may interrupt the thread that is inside
@@ -78,20 +77,24 @@ class Hold:
             self._sections -= 1
             return self._sections == self._transactions == 0
 
-    def await_commit(self, using: str | None = None) -> None:
-        """The transaction of this database needs the lease, until its end."""
+    def await_commit(self, release: Callable[[], object], using: str | None = None) -> None:
+        """The transaction of this database needs the lease, until its end; then ``release``."""
         with self._lock:
             self._transactions += 1
-        transaction.on_commit(_Hook(self), using=using, robust=True)
+        transaction.on_commit(_Hook(self, release), using=using, robust=True)
+        # First of all: one that is before it and fails would have Django call no other, and
+        # keep ours for as long as somebody keeps the error.
+        hooks = connections[using or DEFAULT_DB_ALIAS].run_on_commit
+        hooks.insert(0, hooks.pop())
 
-    def transaction_ended(self) -> None:
+    def transaction_ended(self, release: Callable[[], object]) -> None:
         """Release the lease, if no section needs it either. It is too late to raise anything."""
         with self._lock:
             self._transactions -= 1
             if self._sections or self._transactions:
                 return
         try:
-            self._release()
+            release()
         except LockNotOwned:
             pass  # given back, or handed over, by its owner in the meantime
         except LockLost as error:
@@ -110,12 +113,13 @@ class _Hook:
     savepoint around the section, Django merely drops it: then the finalizer calls.
     """
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: Hold, release: Callable[[], object]) -> None:
         self._hold: Hold | None = hold
+        self._release = release
 
     def __call__(self) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            hold.transaction_ended()
+            hold.transaction_ended(self._release)
 
     __del__ = __call__

@@ -16,7 +16,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from ..signals import rate_limited
+from ..signals import rate_limited, send
 from .charge import Charge
 from .charging import Asked, Rule, charges_of, planned
 from .decision import Decision
@@ -146,9 +146,7 @@ def _answer(
     """Send the signal, and answer what refuses; None where the view is to run in any case."""
     if rate_limited.receivers:
         told = {"sender": None, "request": request, "decision": decision}
-        yield Ask(
-            partial(rate_limited.send_robust, **told), partial(rate_limited.asend_robust, **told)
-        )
+        yield Ask(partial(send, rate_limited, **told), partial(rate_limited.asend_robust, **told))
     if decision or not any(rule.block for rule in rules):
         return None
     response = yield from _refusal(request, rules, decision)

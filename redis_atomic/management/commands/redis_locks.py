@@ -56,6 +56,7 @@ class Command(BaseCommand):
             RedisAtomicError,
             ImproperlyConfigured,
             InvalidCacheBackendError,
+            TypeError,
             ValueError,
         ) as error:
             raise CommandError(str(error)) from error
@@ -63,7 +64,7 @@ class Command(BaseCommand):
     def _break(self, states: list[LockState], options: dict[str, Any]) -> None:
         taken = [holder for state in states for holder in take_away(state, options["cache"])]
         if not taken:
-            raise CommandError(f"Nobody holds {options['name']!r} any more: nothing was taken.")
+            raise CommandError(f"Nobody holds {options['name']!r}: nothing was taken.")
         owners = ", ".join(holder.owner for holder in taken)
         self.stderr.write(f"Taken from {owners}. It may still be at work: only its fence stops it.")
 
