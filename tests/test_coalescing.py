@@ -432,6 +432,37 @@ async def test_without_a_time_out_nobody_joins_those_who_wait_on_a_silent_connec
     assert await first == b"first"
 
 
+async def test_what_a_stuck_connection_does_not_take_is_tried_on_another(client_to, monkeypatch):
+    monkeypatch.setattr(shared_connection, "PATIENCE", 0.3)
+    with EmbeddedServer() as server:
+        client = client_to(server.url, CONNECTION_POOL_KWARGS={"socket_timeout": None})
+        await warm(client)
+        server.pause()
+        large = [asyncio.create_task(echo(client, "x" * 1_000_000)) for _ in range(4)]
+        await asyncio.sleep(0.1)  # by then the server takes no more
+        (outcome,) = await asyncio.wait_for(gathered(once(client, "unsent")), 15)
+        assert isinstance(outcome, NotExecuted)  # the other one is not answered, either
+        server.resume()
+        await gathered(*large)
+        assert await once(client, "unsent") == 1
+
+
+async def test_a_reply_that_cannot_be_read_is_told_to_all_who_wait_for_theirs(proxied):
+    class Unreadable:
+        def feed(self, data):
+            pass
+
+        def gets(self):
+            raise TypeError("unhashable type: 'list'")
+
+    client, _ = proxied()
+    await warm(client)
+    (await client.multiplexer())._connection._replies = Unreadable()
+    outcomes = await asyncio.wait_for(gathered(echo(client, "a"), echo(client, "b")), 5)
+    assert [type(each) for each in outcomes] == [IndeterminateResult] * 2
+    assert await echo(client, "c") == b"c"
+
+
 async def test_a_silent_connection_that_nobody_waits_for_is_closed(client_to, monkeypatch):
     monkeypatch.setattr(shared_connection, "PATIENCE", 0.1)
     with EmbeddedServer() as server:

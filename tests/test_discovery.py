@@ -102,6 +102,25 @@ def test_a_broken_or_lying_file_is_a_fault_with_its_line(tmp_path, source, rule,
         read_script("broken", path)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"-- keys: a\nreturn KEYS[{'9' * 5000}]",
+        f"-- args: n:int(1..{'9' * 5000})",
+        f"-- keys: a\nreturn redis.call('ZUNION', '{'9' * 5000}', KEYS[1])",
+    ],
+)
+def test_numbers_of_thousands_of_digits_are_a_fault_and_raise_nothing(tmp_path, source):
+    (tmp_path / "odd.lua").write_text(source)
+    assert discover([("shop", tmp_path)], {})["shop.odd"].fault is not None
+
+
+def test_a_script_may_be_named_by_a_word_of_python(tmp_path):
+    (tmp_path / "none.lua").write_text("-- returns: a:int b:int\nreturn {1, 2}")
+    script = discover([("shop", tmp_path)], {})["shop.none"].usable()
+    assert script.signature.parse([1, 2]) == (1, 2)
+
+
 def test_a_name_that_nobody_could_call_is_a_fault(tmp_path):
     found = discover([(None, write(tmp_path, "a.b.c", "my script", "x/fine-1"))], {})
     assert found["x.fine-1"].fault is None

@@ -9,8 +9,15 @@ from redis.retry import Retry
 
 from redis_atomic import Call, RawKey, operation
 from redis_atomic.client.connections import Client, client_for
-from redis_atomic.client.execution import arun, run
-from redis_atomic.exceptions import IndeterminateResult, NotExecuted, ScriptError, WrongType
+from redis_atomic.client.execution import arun, attempts, run
+from redis_atomic.client.travel import exchange
+from redis_atomic.exceptions import (
+    IndeterminateResult,
+    NotExecuted,
+    ReplyError,
+    ScriptError,
+    WrongType,
+)
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import EmbeddedServer, lost_reply_proxy
 
@@ -177,6 +184,58 @@ def test_a_read_only_replica_refuses_and_that_is_not_executed(settings, mode):
         assert execute(client, Call("REPLICAOF", (), ("127.0.0.1", "1")), mode) == b"OK"
         with pytest.raises(NotExecuted, match="READONLY"):
             execute(client, Call(INCR, ("n",)), mode)
+
+
+def test_a_script_that_somebody_else_loads_meanwhile_is_not_told_as_refused(
+    settings, server_client
+):
+    """The user may not load it, and a deploy does between our two trips."""
+    script = Script("late", b"return redis.call('INCRBY', KEYS[1], 5)")
+    user = {"enabled": True, "passwords": ["+pw"], "keys": ["*"]}
+    server_client.acl_setuser("runner", categories=["+@all"], commands=["-script"], **user)
+    options = {"CONNECTION_POOL_KWARGS": {"username": "runner", "password": "pw"}}
+    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": options}}
+    client = Client("default")
+    trips = attempts(client, Call(script, (RawKey("n"),)))
+    unknown = exchange(*next(trips))
+    server_client.script_load(script.source)
+    with pytest.raises(StopIteration) as done:
+        trips.send(exchange(*trips.send(unknown)))
+    assert done.value.value == 5
+    server_client.acl_deluser("runner")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "NOSCRIPT this actor has no script",
+        "BUSY the table is taken",
+        "TRYAGAIN in a minute",
+        "ERR no such name: evalsha_ro",
+        "WRONGTYPE KEYS[9] is no card",
+    ],
+)
+def test_what_a_script_answers_by_itself_is_told_once_however_it_reads(error, server_client, mode):
+    body = "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])"
+    with pytest.raises(ScriptError):
+        execute(
+            client_for("default"),
+            Call(Script("own", body.encode()), (RawKey("n"),), (error,)),
+            mode,
+        )
+    assert server_client.get("n") == b"1"
+    with pytest.raises(ReplyError):
+        execute(client_for("default"), Call("EVAL", (), (body, 1, "n", error)), mode)
+    assert server_client.get("n") == b"2"
+
+
+def test_a_read_only_script_that_names_the_command_in_its_error_is_asked_once(server_client, mode):
+    reads = Script(
+        "reads", b"return redis.error_reply('ERR no such name: ' .. ARGV[1])", read_only=True
+    )
+    client = Client("default")
+    with pytest.raises(ScriptError, match="evalsha_ro"):
+        execute(client, Call(reads, (), ("evalsha_ro",)), mode)
 
 
 async def test_a_cancelled_call_leaves_no_reply_for_the_next(settings):

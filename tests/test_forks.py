@@ -2,10 +2,13 @@
 
 import os
 import signal
+import threading
+from contextlib import contextmanager
 
 import pytest
 
 from redis_atomic.client import connections
+from redis_atomic.client.server import Server
 from redis_atomic.ratelimit.breaker import breaker
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.failure import local_limiter
@@ -15,6 +18,8 @@ from tests.test_limiter import charges
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
 PATIENCE = 20  # seconds
+
+OF_A_CHILD = Server("a child's", object)
 
 
 def exit_code_of_a_child(work):
@@ -30,6 +35,26 @@ def exit_code_of_a_child(work):
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextmanager
+def held_by_another_thread(lock):
+    """A lock that its own thread may take again would tell nothing."""
+
+    def hold():
+        with lock:
+            held.set()
+            over.wait()
+
+    held, over = threading.Event(), threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def refuse():
@@ -49,11 +74,12 @@ def find_scripts():
         (breaker, "_lock", refuse),
         (connections, "_clients_lock", lambda: connections.client_for("default", "of a child")),
         (scripts, "_lock", find_scripts),
+        (OF_A_CHILD, "_lock", lambda: OF_A_CHILD.pool),
     ],
-    ids=["deny cache", "local limiter", "breaker", "clients", "registry"],
+    ids=["deny cache", "local limiter", "breaker", "clients", "registry", "server"],
 )
 def test_a_child_does_not_wait_for_a_thread_of_its_parent(owner, lock, work):
-    with getattr(owner, lock):  # who holds it makes no difference to the child
+    with held_by_another_thread(getattr(owner, lock)):
         assert exit_code_of_a_child(work) == 0
     work()
     breaker.renew()

@@ -117,6 +117,24 @@ def test_another_thread_has_another_and_gives_it_back_at_its_end(client, server_
     assert len(client.lean._kept) == 1
 
 
+def test_a_thread_gives_it_back_after_an_error_too(client, server_client):
+    def fail():
+        with suppress(WrongType):
+            run(client, Call("INCRBY", (RawKey("list"),), (1,)))
+
+    server_client.rpush("list", "x")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            thread = threading.Thread(target=fail)
+            thread.start()
+            thread.join()
+    finally:
+        gc.enable()
+    assert len(client.lean._kept) == 1
+
+
 def test_the_pool_has_it_back_now_and_then(client, server_client, monkeypatch):
     first = client.lean._thread.kept
     echo(client)

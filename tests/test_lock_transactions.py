@@ -167,15 +167,16 @@ def test_nor_does_one_whose_error_somebody_keeps(database):
     def fail():
         raise RolledBack
 
-    try:
+    def charge():
         with atomic(using=database):
             transaction.on_commit(fail, using=database)
-            lease = Released()
-            lease.exit()
-    except RolledBack as error:
-        assert lease.times == 1, error
-    else:
-        pytest.fail("The hook did not fail.")
+            leases.append(Released())
+            leases[0].exit()
+
+    leases = []
+    with pytest.raises(RolledBack) as kept:
+        charge()
+    assert (kept.type, leases[0].times) == (RolledBack, 1)
 
 
 def test_a_lease_that_nobody_refers_to_is_forgotten_when_its_transaction_has_ended(database):

@@ -8,7 +8,13 @@ from redis_atomic import Call
 from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.execution import run
 from redis_atomic.client.pipeline import Pipeline
-from redis_atomic.exceptions import IndeterminateResult, NotExecuted, ScriptError, WrongType
+from redis_atomic.exceptions import (
+    IndeterminateResult,
+    NotExecuted,
+    ReplyError,
+    ScriptError,
+    WrongType,
+)
 from redis_atomic.operations import increment
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing import embedded_server, lost_reply_proxy
@@ -94,6 +100,19 @@ def test_a_command_refused_while_queueing_executes_none(server_client):
     with pytest.raises(Exception, match=r"(?i)unknown command"):
         bad.value  # noqa: B018
     assert not server_client.exists("tests:1:n")
+
+
+def test_without_multi_it_says_that_the_calls_were_executed_one_by_one(server_client, settings):
+    user = {"enabled": True, "passwords": ["+pw"], "keys": ["*"]}
+    server_client.acl_setuser("plain", categories=["+@all"], commands=["-multi"], **user)
+    options = {"CONNECTION_POOL_KWARGS": {"username": "plain", "password": "pw"}}
+    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": options}}
+    pipeline = Pipeline(Client("default"), transaction=True)
+    result = pipeline.add(Call(INCR, ("n",)))
+    with pytest.raises(ReplyError, match="MULTI was refused"):
+        pipeline.execute()
+    assert result.value == 1
+    server_client.acl_deluser("plain")
 
 
 @pytest.fixture

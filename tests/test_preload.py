@@ -180,7 +180,7 @@ def test_a_user_who_may_not_load_scripts_is_told(as_user):
 def test_a_wrong_password_is_no_permission(as_user):
     report = as_user(password="wrong")
     assert report.exit_code == 4
-    assert "could not be reached: " in report.as_text()
+    assert "refused the connection: " in report.as_text()
 
 
 def test_commands_that_the_application_will_lack_are_warned_of(as_user):

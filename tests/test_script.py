@@ -11,7 +11,15 @@ def test_an_argument_that_redis_has_no_form_for_is_named_and_refused(arg):
         Call("SADD", (RawKey("k"),), ("fine", arg))
 
 
-@pytest.mark.parametrize("command", ["MULTI", "subscribe", "SELECT", "HELLO 3", ""])
+@pytest.mark.parametrize("words", ["abc", b"abc"], ids=["str", "bytes"])
+def test_a_forgotten_comma_does_not_make_a_key_of_each_letter(words):
+    with pytest.raises(TypeError, match=r"keys of 'DEL' are a tuple: write \(b?'abc',\)"):
+        Call("DEL", (words))
+    with pytest.raises(TypeError, match=r"arguments of 'SADD' are a tuple: write \(b?'abc',\)"):
+        Call("SADD", ("k",), (words))
+
+
+@pytest.mark.parametrize("command", ["MULTI", "subscribe", "SELECT", "HELLO 3", "", "\tMULTI"])
 def test_a_command_that_changes_the_connection_is_refused(command):
     with pytest.raises(ValueError, match="connection is shared"):
         Call(command)

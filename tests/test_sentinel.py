@@ -1,17 +1,19 @@
 """Behind Sentinels: the master is found, a failover waited for, sync and asyncio."""
 
 import asyncio
+import re
 import time
 from operator import le
 
 import pytest
+import redis
 
 from redis_atomic import Call
 from redis_atomic.client.connections import Client, close_clients
 from redis_atomic.client.execution import arun, run
 from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.client.preload import preload
-from redis_atomic.client.travel import drive
+from redis_atomic.client.travel import drive, exchange
 from redis_atomic.exceptions import NotExecuted
 from redis_atomic.scripting.script import Script
 from redis_atomic.testing.sentinels import embedded_sentinels
@@ -145,6 +147,26 @@ def test_a_dead_master_is_replaced_within_the_budget(settings, way):
             sentinels.master.kill()
             assert run(client, Call(INCR, ("n",))) == 2
         close_clients()
+
+
+def test_a_command_about_scripts_is_sent_once(client, running, execute):
+    ask(running.master, "CONFIG RESETSTAT")
+    assert execute(client, Call("SCRIPT EXISTS", (), ("0" * 40,))) == [0]
+    told = ask(running.master, "INFO commandstats")
+    assert re.findall(rb"cmdstat_script\S*:calls=(\d+)", told) == [b"1"]
+
+
+def test_the_servers_are_spoken_to_as_the_user_of_the_address(running, settings):
+    user = {"enabled": True, "passwords": ["+p w@"], "keys": ["*"], "categories": ["+@all"]}
+    for server in running.servers:
+        with redis.Redis.from_url(server.url) as admin:
+            admin.acl_setuser("app", **user)
+    use(settings, running)
+    cache = settings.CACHES["default"]
+    with_user = cache["LOCATION"].replace("://", "://app:p%20w%40@")
+    settings.CACHES = {"default": cache | {"LOCATION": with_user}}
+    for _, server in Client("default").topology.servers():
+        assert exchange(server, [("ACL", "WHOAMI")]) == [b"app"]
 
 
 def test_scripts_are_preloaded_on_the_replica_too(client, running):

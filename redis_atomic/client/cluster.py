@@ -20,7 +20,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from ..exceptions import IndeterminateResult, NotExecuted
 from ..scripting.script import Call
 from .replies import ERROR_REPLIES
-from .server import Server
+from .server import Server, netloc
 from .slots import slot_of
 from .travel import drive
 from .trips import Command, Path, Patience, Trips, is_passing, may_pass
@@ -38,7 +38,7 @@ class Node(Server):
     def __init__(self, client: Client, address: Address) -> None:
         self.address = address
         super().__init__(
-            f"{client.where} at {_netloc(address)}",
+            f"{client.where} at {netloc(*address)}",
             partial(client.make_pool, _at(client.urls[0], address)),
         )
 
@@ -227,13 +227,8 @@ def _address(url: str) -> Address:
     return parts.hostname or "localhost", parts.port or 6379
 
 
-def _netloc(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _at(url: str, address: Address) -> str:
     """The same address with the same credentials and options, of another node."""
     parts = urlsplit(url)
     credentials, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{credentials}{at}{_netloc(address)}").geturl()
+    return parts._replace(netloc=f"{credentials}{at}{netloc(*address)}").geturl()

@@ -128,7 +128,8 @@ class Client(Server):
 
 
 _clients: dict[tuple[str, str], Client] = {}
-_clients_lock = threading.Lock()
+# A signal handler's call may come between.
+_clients_lock = threading.RLock()
 
 
 def client_for(
@@ -165,7 +166,7 @@ def close_clients(*, setting: str = "CACHES", **kwargs: object) -> None:
 
 def _renew_after_fork() -> None:
     global _clients_lock
-    _clients_lock = threading.Lock()  # a thread that held it has stayed with the parent
+    _clients_lock = threading.RLock()  # a thread that held it has stayed with the parent
 
 
 os.register_at_fork(after_in_child=_renew_after_fork)

@@ -6,6 +6,7 @@ What to send, and what to make of the answer, is one generator of trips for both
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from ..scripting.packing import pack, pack_words
 from ..scripting.script import Call, Script
 from .coalescing import Multiplexer
 from .connections import Client
-from .replies import ERROR_REPLIES, translate
+from .replies import ERROR_REPLIES, is_refusal, parse_error, translate
 from .travel import FAILURES, adrive, aresume, drive, exchange_packed, resume
 from .trips import Command, Path, Trips
 
@@ -24,6 +25,14 @@ T = TypeVar("T")
 
 #: A SCRIPT FLUSH can fall between our SCRIPT LOAD and EVALSHA, and then again.
 MAX_LOADS = 10
+
+READ_ONLY = "EVALSHA_RO"
+#: How a server says that it has no such command, or none for this user.
+NO_READ_ONLY = re.compile(
+    r"(ERR )?unknown command \W?EVALSHA_RO\b"
+    r"|(NOPERM )?(User )?\S+ (user )?has no permissions to run the 'evalsha_ro' command",
+    re.IGNORECASE,
+)
 
 #: Outcomes of a trip that are no answer yet.
 UNSETTLED = (*ERROR_REPLIES, *FAILURES)
@@ -105,13 +114,15 @@ def _ask_script(path: Path, client: Client, script: Script, words: Command) -> T
     """The reply to EVALSHA; the script is loaded where the server did not know it."""
     command = (_command_for(client, script), script.sha, *words)
     (reply,) = yield from path([command])
-    if script.read_only and _is_unknown_command(reply):  # Redis 6.2
+    if command[0] == READ_ONLY and _has_no_read_only(reply):  # Redis 6.2
         client.has_read_only_scripts = False
         return (yield from _ask_script(path, client, script, words))
     for _ in range(MAX_LOADS):
-        if not isinstance(reply, NoScriptError):
+        if not _is_unknown_script(reply):
             break
         loaded, reply = yield from path([("SCRIPT", "LOAD", script.source), command])
+        if not _is_unknown_script(reply):  # somebody else may have loaded it meanwhile
+            break
         if isinstance(loaded, NoPermissionError):
             raise NotExecuted(_may_not_load(script, loaded)) from loaded
         if isinstance(loaded, ERROR_REPLIES):
@@ -120,7 +131,7 @@ def _ask_script(path: Path, client: Client, script: Script, words: Command) -> T
 
 
 def _command_for(client: Client, script: Script) -> str:
-    return "EVALSHA_RO" if script.read_only and client.has_read_only_scripts else "EVALSHA"
+    return READ_ONLY if script.read_only and client.has_read_only_scripts else "EVALSHA"
 
 
 def _packed(client: Client, call: Call[Any]) -> bytes:
@@ -143,9 +154,14 @@ def _twice(path: Path) -> Path:
     return deliver
 
 
-def _is_unknown_command(reply: Any) -> bool:
+def _has_no_read_only(reply: Any) -> bool:
     # Not "unknown command" alone: a script's own faulty command is told so on Valkey.
-    return isinstance(reply, ERROR_REPLIES) and "evalsha_ro" in str(reply).lower()
+    return isinstance(reply, ERROR_REPLIES) and NO_READ_ONLY.match(str(reply)) is not None
+
+
+def _is_unknown_script(reply: Any) -> bool:
+    # Not the code alone: a script may answer so, too, and then it was executed.
+    return isinstance(reply, NoScriptError) and is_refusal(parse_error(reply))
 
 
 def _may_not_load(script: Script, error: Exception) -> str:

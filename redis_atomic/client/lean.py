@@ -26,7 +26,6 @@ from typing import Any
 import redis.connection
 import redis.sentinel
 from django_redis.client import DefaultClient, SentinelClient
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import conf
@@ -111,7 +110,7 @@ class Lean:
         try:
             reply = kept.exchange(packed)
         except ERROR_REPLIES as error:
-            reply = error
+            reply = error.with_traceback(None)  # which would keep this frame, and so the connection
             if is_demoted(error):
                 kept.connection.disconnect()  # look for the new one
         except BaseException as error:
@@ -119,7 +118,7 @@ class Lean:
             kept.give_back()
             if isinstance(error, Unreceived):
                 raise NotExecuted(unreachable(self._server, error)) from error
-            if isinstance(error, RedisError | OSError):
+            if isinstance(error, Exception):
                 raise IndeterminateResult(lost(self._server, command_of(packed), error)) from error
             raise
         if kept.stays and self._thread.kept is None:
@@ -192,7 +191,8 @@ class _Kept:
             return reply
         if isinstance(reply, Exception):
             raise reply
-        if not data and not was_received(self._socket, len(packed)):
+        ended = not data and self.connection._sock is self._socket  # and not by another thread
+        if ended and not was_received(self._socket, len(packed)):
             raise Unreceived("Connection closed by server.")
         with self._waiting():
             if reply is not NOT_ENOUGH_DATA:

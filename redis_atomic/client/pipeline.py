@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ..exceptions import IndeterminateResult, NotExecuted
+from ..exceptions import IndeterminateResult, NotExecuted, ReplyError
 from ..scripting.script import Call
 from .cluster import Cluster
 from .connections import Client
-from .replies import ERROR_REPLIES
+from .replies import ERROR_REPLIES, parse_error
 from .results import Queued, Result, as_commands
 from .scatter import scatter
 from .slots import slot_of
@@ -104,10 +104,18 @@ class Pipeline:
         if self._transaction:
             commands = [("MULTI",), *commands, ("EXEC",)]
         replies = yield from path(commands)
+        begun = replies[0]
         if self._transaction:
             replies = _transaction_replies(replies)
         for queued, reply in zip(queue, replies, strict=True):
             queued.result.settle(reply, queued.keys)
+        if self._transaction and isinstance(begun, ERROR_REPLIES):
+            code, message, _ = parse_error(begun)
+            raise ReplyError(
+                f"MULTI was refused, so the calls were executed one by one: {message}",
+                code=code,
+                key=None,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -159,9 +167,11 @@ def _transaction_replies(replies: list[Any]) -> list[Any]:
     The calls' own replies, out of those to MULTI, to the queueing and to EXEC.
 
     When EXEC was refused, nothing was executed: a call that could not be queued
-    tells why, the others report the refusal.
+    tells why, the others report the refusal. When MULTI was, they were executed as they came.
     """
-    _, *queued, executed = replies
+    begun, *queued, executed = replies
+    if isinstance(begun, ERROR_REPLIES):
+        return queued
     if isinstance(executed, list):
         return executed
     return [reply if isinstance(reply, ERROR_REPLIES) else executed for reply in queued]

@@ -132,14 +132,15 @@ def parse_error(error: Exception) -> ErrorReply:
     return ErrorReply(code or "ERR", PLACE.sub("", text), line)
 
 
+def is_refusal(reply: ErrorReply) -> bool:
+    """Whether a server says so, in its own words, and not a script that was executed."""
+    return reply.code in REFUSED and REFUSAL.match(f"{reply.code} {reply.message}") is not None
+
+
 def translate(error: Exception, call: Call[Any], keys: Sequence[bytes]) -> RedisAtomicError:
     """The exception as which an error reply to this call is raised."""
     reply = parse_error(error)
-    if reply.code in REFUSED and (
-        not isinstance(call.command, Script)
-        or call.command.builtin
-        or REFUSAL.match(f"{reply.code} {reply.message}")
-    ):
+    if reply.code in REFUSED and (is_refusal(reply) or not call.runs_foreign_code):
         return NotExecuted(
             f"Redis refused {call.name!r} before it changed anything: {reply.code} {reply.message}"
         )
@@ -156,7 +157,7 @@ def translate(error: Exception, call: Call[Any], keys: Sequence[bytes]) -> Redis
 def _name_the_key(message: str, keys: Sequence[bytes]) -> tuple[str, str | None]:
     """Our scripts say "KEYS[2] holds …"; a person wants to read the key itself."""
     names = [key.decode("utf-8", "backslashreplace") for key in keys]
-    if match := KEYS_N.search(message):
+    if (match := KEYS_N.search(message)) and 0 < int(match[1]) <= len(names):
         key = names[int(match[1]) - 1]
         return KEYS_N.sub(repr(key), message, count=1), key
     if len(names) == 1:

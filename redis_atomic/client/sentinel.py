@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from django_redis.pool import ConnectionFactory
 from redis.exceptions import RedisError
 
 from ..exceptions import NotExecuted
 from ..scripting.script import Call
-from .server import Server
+from .server import Server, netloc
 from .trips import Command, Path, Patience, Trips, is_passing, may_pass
 
 if TYPE_CHECKING:
@@ -66,14 +67,13 @@ class Sentinel:
         pool_kwargs = dict(options.get("CONNECTION_POOL_KWARGS", {}))
         scheme = "rediss" if pool_kwargs.pop("ssl", False) else "redis"
         options["CONNECTION_POOL_KWARGS"] = pool_kwargs
-        database = self._client.pool.connection_kwargs.get("db", 0)
+        kwargs = self._client.pool.connection_kwargs
+        names = [quote(kwargs.get(name) or "", safe="") for name in ("username", "password")]
+        credentials = f"{':'.join(names)}@" if any(names) else ""
+        url = f"{scheme}://{credentials}{netloc(host, port)}/{kwargs.get('db', 0)}"
         return Server(
-            f"{self._client.where} at {host}:{port}",
-            partial(
-                self._client.make_pool,
-                f"{scheme}://{host}:{port}/{database}",
-                ConnectionFactory(options),
-            ),
+            f"{self._client.where} at {netloc(host, port)}",
+            partial(self._client.make_pool, url, ConnectionFactory(options)),
         )
 
     def close(self) -> None:
@@ -82,8 +82,6 @@ class Sentinel:
 
 def _all_refused(commands: Sequence[Command], replies: Sequence[Any]) -> bool:
     """Whether each command that could have done something was refused for now."""
-    return all(
-        is_passing(reply)
-        for command, reply in zip(commands, replies, strict=True)
-        if command[0] != "SCRIPT"
-    )
+    pairs = zip(commands, replies, strict=True)
+    asked = [reply for command, reply in pairs if command[0] != "SCRIPT"]
+    return all(map(is_passing, asked or replies))

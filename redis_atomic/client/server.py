@@ -8,13 +8,20 @@ connection that its script calls share.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from .coalescing import Multiplexer, is_possible
 from .pools import async_pool, close_async_pool
 from .trips import Command, Trips
+
+
+def netloc(host: str, port: int) -> str:
+    """The address as URLs have it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Server:
@@ -29,6 +36,7 @@ class Server:
         self.where = where
         self._make_pool = make_pool
         self._lock = threading.RLock()
+        _servers.add(self)
         self._pool: Any = None
         self._apools: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
 
@@ -68,6 +76,10 @@ class Server:
         """The one trip to a server that is alone."""
         return (yield self, commands, 0.0)
 
+    def renew_after_fork(self) -> None:
+        """Take a lock that no thread of the parent holds."""
+        self._lock = threading.RLock()
+
     def close(self) -> None:
         """Disconnect the threads' pool. Pools of event loops end with their loops."""
         if self._pool is not None:
@@ -100,3 +112,14 @@ class _OnLoop:
         if self.multiplexer is not None:
             await self.multiplexer.aclose()
         await close_async_pool(self.pool)
+
+
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _renew_after_fork() -> None:
+    for server in list(_servers):
+        server.renew_after_fork()
+
+
+os.register_at_fork(after_in_child=_renew_after_fork)

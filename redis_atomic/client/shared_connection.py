@@ -119,6 +119,7 @@ class SharedConnection(asyncio.Protocol):
             self._close(RedisTimeoutError("No reply came in time."))
         elif now >= due:
             self.retire()
+            self._multiplexer.schedule()  # those who wait to be sent go over another connection
             due = now + PATIENCE
         if not self._is_closed:
             self._timer = self._loop.call_at(due, self._watch)
@@ -138,7 +139,7 @@ class SharedConnection(asyncio.Protocol):
         for _ in range(count):
             try:
                 reply = NOT_ENOUGH_DATA if self._is_closed else self._replies.gets()
-            except RedisError as error:
+            except Exception as error:  # noqa: BLE001 - whatever a parser makes of what came
                 self._close(error)
                 return
             if reply is NOT_ENOUGH_DATA:

@@ -98,10 +98,10 @@ def _exchange(
         if any(map(is_demoted, replies)):
             connection.disconnect()  # look for the new one
         return replies
-    except (RedisError, OSError) as error:
-        raise IndeterminateResult(lost(server, commands[0][0], error)) from error
-    except BaseException:
+    except BaseException as error:
         connection.disconnect()  # it may hold a reply that nobody will read
+        if isinstance(error, Exception):
+            raise IndeterminateResult(lost(server, commands[0][0], error)) from error
         raise
     finally:
         server.pool.release(connection)
@@ -139,10 +139,10 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
         if any(map(is_demoted, replies)):
             await connection.disconnect()
         return replies
-    except (RedisError, OSError) as error:
-        raise IndeterminateResult(lost(server, commands[0][0], error)) from error
-    except BaseException:
+    except BaseException as error:
         await connection.disconnect(nowait=True)
+        if isinstance(error, Exception):
+            raise IndeterminateResult(lost(server, commands[0][0], error)) from error
         raise
     finally:
         await pool.release(connection)
@@ -169,10 +169,14 @@ async def _areply_of(connection: Any) -> Any:
 
 def unreachable(server: Server, error: BaseException) -> str:
     """What NotExecuted says."""
-    return (
-        f"Redis of {server.where} could not be reached: {_sentence(error)} "
-        "Nothing was sent. Check its LOCATION and that the server is running."
-    )
+    if isinstance(error, ERROR_REPLIES):
+        said, check = (
+            "refused the connection",
+            "user, password and database in LOCATION and OPTIONS",
+        )
+    else:
+        said, check = "could not be reached", "its LOCATION and that the server is running"
+    return f"Redis of {server.where} {said}: {_sentence(error)} Nothing was sent. Check {check}."
 
 
 def lost(server: Server, command: object, error: BaseException) -> str:

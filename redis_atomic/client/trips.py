@@ -17,7 +17,7 @@ from redis import exceptions as errors
 
 from ..exceptions import NotExecuted, RedisAtomicError
 from ..scripting.packing import Arg
-from .replies import ERROR_REPLIES, REFUSAL, parse_error
+from .replies import ERROR_REPLIES, is_refusal, parse_error
 
 if TYPE_CHECKING:
     from .server import Server
@@ -76,8 +76,8 @@ def is_passing(reply: Any) -> bool:
     """Whether this reply says: not executed, and ask again in a moment."""
     if not isinstance(reply, ERROR_REPLIES):
         return False
-    code, message, _ = parse_error(reply)
-    return code in PASSING and REFUSAL.match(f"{code} {message}") is not None
+    told = parse_error(reply)
+    return told.code in PASSING and is_refusal(told)
 
 
 def may_pass(error: NotExecuted) -> bool:

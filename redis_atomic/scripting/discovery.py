@@ -121,19 +121,21 @@ def _read(name: str, path: Path, *, builtin: bool = False) -> Script:
     source = _source(path)
     try:
         signature = read_signature(source.decode(), name, str(path))
+        script = Script(
+            name,
+            source,
+            str(path),
+            read_only="no-writes" in signature.flags,
+            idempotent="idempotent" in signature.flags,
+            builtin=builtin,
+            signature=signature,
+        )
+        for finding in lies(script):
+            raise _Fault(finding)
     except InvalidScript as error:
         raise _Fault(Finding("head", error.message, HEAD, error.line)) from error
-    script = Script(
-        name,
-        source,
-        str(path),
-        read_only="no-writes" in signature.flags,
-        idempotent="idempotent" in signature.flags,
-        builtin=builtin,
-        signature=signature,
-    )
-    for finding in lies(script):
-        raise _Fault(finding)
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits
+        raise _Fault(Finding("unreadable", f"it cannot be understood: {error}.", HEAD)) from error
     return script
 
 

@@ -35,8 +35,9 @@ def words(args: Iterable[Arg]) -> bytes:
 
 def word(arg: Arg) -> bytes:
     """One argument, a str as UTF-8 and an int in digits."""
-    data = arg if isinstance(arg, bytes) else str(arg).encode()
-    return b"$%d\r\n%b\r\n" % (len(data), data)
+    if not isinstance(arg, bytes):  # and not by str(): of an Enum that is its name
+        arg = arg.encode() if isinstance(arg, str) else b"%d" % arg
+    return b"$%d\r\n%b\r\n" % (len(arg), arg)
 
 
 def pack(command: str, sha: str, keys: Sequence[bytes], args: Sequence[Arg]) -> bytes:

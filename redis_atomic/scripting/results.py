@@ -112,7 +112,7 @@ def named_tuple(script: str, fields: Sequence[str], first_is_truth: bool) -> typ
     is its truth: ``if reserve(…):`` asks whether it was done.
     """
     title = "".join(word.title() for word in re.findall(r"[A-Za-z0-9]+", script.split(".")[-1]))
-    title = title if title[:1].isalpha() else "Result"
+    title = title if title[:1].isalpha() and not keyword.iskeyword(title) else "Result"
     members: dict[str, Any] = {
         "__slots__": (),
         "__reduce__": lambda self: (_unpickled, (script, fields, first_is_truth, tuple(self))),

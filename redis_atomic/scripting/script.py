@@ -58,7 +58,7 @@ class Script:
 
 
 def _word(command: str) -> str:
-    return command.partition(" ")[0].upper()
+    return next(iter(command.split()), "").upper()
 
 
 def as_is(reply: Any) -> Any:
@@ -75,6 +75,9 @@ REFUSED_COMMANDS = frozenset(
     )
 )
 WIRE_TYPES = frozenset({str, bytes, int})
+
+#: Plain commands that run what a project has written.
+CODE_COMMANDS = frozenset({"EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO"})
 
 
 @dataclass(slots=True)  # to make a frozen one takes twice as long
@@ -101,8 +104,12 @@ class Call(Generic[T]):
     def __post_init__(self) -> None:
         if isinstance(self.command, str):
             self._check_command(self.command)
+        if isinstance(self.keys, (str, bytes)):
+            raise TypeError(f"The keys of {self.name!r} are a tuple: write ({self.keys!r},).")
         if type(self.args) is Packed:  # made here, and never of a wrong type
             return
+        if isinstance(self.args, (str, bytes)):
+            raise TypeError(f"The arguments of {self.name!r} are a tuple: write ({self.args!r},).")
         for number, arg in enumerate(self.args, 1):
             if type(arg) not in WIRE_TYPES and (
                 isinstance(arg, bool) or not isinstance(arg, (str, bytes, int))
@@ -122,6 +129,12 @@ class Call(Generic[T]):
     @property
     def name(self) -> str:
         return self.command if isinstance(self.command, str) else self.command.name
+
+    @property
+    def runs_foreign_code(self) -> bool:
+        """Whether it runs what a project has written, which may answer as a server does."""
+        command = self.command
+        return _word(command) in CODE_COMMANDS if isinstance(command, str) else not command.builtin
 
     @property
     def needs_a_connection(self) -> bool:
