@@ -149,11 +149,14 @@ def _limited(view: View, rule: Rule) -> View:
     if not callable(view):
         raise TypeError(f"@rate_limit decorates a view, a callable of the request, not {view!r}.")
     rules: tuple[Rule, ...] = (rule,)
+    marks: dict[str, Any] = {}
     beneath: _Limited | None = getattr(view, "_rate_limited", None)
     if beneath and beneath.owner() is view and beneath.rules[0].block == rule.block:
+        marks = vars(view)  # such as login_not_required leaves between the two
         rules, view = (rule, *beneath.rules), cast(View, beneath.view)
         _check_apart(rules)
     wrapper = (_awrapper if is_awaited(view) else _wrapper)(view, rules, _scope_of(view))
+    vars(wrapper).update(marks)
     wrapper._rate_limited = _Limited(weakref.ref(wrapper), view, rules)
     return cast(View, wrapper)
 

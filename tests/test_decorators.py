@@ -7,10 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404, HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings
+from django.utils.asyncio import async_unsafe
 from django.utils.decorators import method_decorator
 from django.views import View
 
@@ -145,6 +147,19 @@ def test_the_decorated_view_keeps_its_name_and_marks():
     assert (limited.__name__, limited.__doc__, limited.csrf_exempt) == ("view", "Says so.", True)
 
 
+def test_a_mark_between_two_decorators_is_kept():
+    @rate_limit("9/h")
+    @login_not_required
+    @rate_limit("9/m")
+    def view(request):
+        return HttpResponse()
+
+    assert view.login_required is False
+    request = get()
+    view(request)
+    assert len(request.rate_limit.limits) == 2
+
+
 # Scopes
 
 
@@ -255,6 +270,12 @@ def test_a_named_limit_is_charged_once_a_request():
 
     view = rate_limit("named")(between(rate_limit("named")(rate_limit("named")(ok))))
     assert statuses(view, 4) == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("options", [{"shadow": True}, {"block": False}])
+def test_a_named_limit_refuses_beneath_one_that_does_not(options):
+    view = rate_limit("named", **options)(rate_limit("named")(ok))
+    assert statuses(view, 5) == [200, 200, 200, 429, 429]
 
 
 def test_limits_without_a_name_are_charged_each_though_they_share_a_scope():
@@ -438,6 +459,24 @@ def test_on_limit_answers_the_refused():
     assert response["Cache-Control"] == "no-store"
     assert int(response["Retry-After"]) in range(1, 61)
     assert "RateLimit" in response
+
+
+def test_on_limit_that_returns_no_response_is_told_so():
+    view = rate_limit("1/m", on_limit=lambda request, decision: "later")(ok)
+    with pytest.raises(TypeError, match=r"on_limit .* returned str: return a response"):
+        statuses(view, 2)
+
+
+async def test_a_callable_that_asks_the_database_is_called_in_a_thread_in_async_code():
+    @async_unsafe
+    def key(request):
+        return "somebody"
+
+    @rate_limit("1/m", key=key, exempt=async_unsafe(lambda request: False))
+    async def view(request):
+        return HttpResponse()
+
+    assert [(await view(aget())).status_code for _ in range(2)] == [200, 429]
 
 
 def test_on_limit_may_leave_the_answer_to_us():

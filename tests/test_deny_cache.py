@@ -8,7 +8,7 @@ from django.test import override_settings
 from redis_atomic import Limit, RateLimiter
 from redis_atomic.ratelimit import deny_cache as module
 from redis_atomic.ratelimit import limiter
-from redis_atomic.ratelimit.answer import Answer, State
+from redis_atomic.ratelimit.answer import NEVER, Answer, State
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.decision import Decision
 from redis_atomic.ratelimit.deny_cache import LONGEST, LONGEST_IDENTITY, STALE, deny_cache
@@ -182,6 +182,13 @@ def test_a_refusal_that_is_over_does_not_hide_that_of_another_limit(asked):
     assert decide(charges).retry_after == pytest.approx(3000, abs=1)
     assert RateLimiter(*limits).hit("user:7").retry_after == pytest.approx(3000, abs=1)
     assert asked() == 0
+
+
+def test_a_refusal_is_one_to_its_last_microsecond():
+    refused = State(0, 5, 5)
+    assert refused.later(10).retry_after == 1
+    assert State(0, NEVER, 5).later(10).retry_after == NEVER
+    assert State(1, 0, 5).later(3) == State(1, 0, 2)
 
 
 def test_no_refusal_is_remembered_longer_than_five_seconds():

@@ -376,7 +376,12 @@ def test_json_is_a_problem_also_beside_a_template(template):
 
 
 @pytest.mark.parametrize(
-    "accept", [part * 50_000 for part in ("x", "text/html,", ";")], ids=["word", "list", "marks"]
+    "accept",
+    [
+        *[part * 50_000 for part in ("x", "text/html,", ";")],
+        *[f"a/b;x*={encoding}''%ff" for encoding in ("foo", "idna", "punycode")],
+    ],
+    ids=["word", "list", "marks", "unknown", "idna", "punycode"],
 )
-def test_a_long_accept_field_is_answered(accept):
+def test_an_accept_field_that_cannot_be_one_is_answered(accept):
     assert answer(accept=accept).status_code == 429

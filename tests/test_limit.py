@@ -136,6 +136,26 @@ def test_two_limits_that_share_one_count_are_refused():
     check_apart([Limit("5/m", algorithm="token_bucket"), Limit("5/m")])
 
 
+def tenant(request):
+    return request.GET["tenant"]
+
+
+def device(request):
+    return request.GET["device"]
+
+
+def test_callables_share_a_count_if_nothing_but_their_code_tells_them_apart():
+    check_apart([Limit("5/m", key=tenant), Limit("9/m", key=device)])
+    keys = [lambda request: request.GET["tenant"], lambda request: request.GET["device"]]
+    with pytest.raises(ValueError, match="share one count"):
+        check_apart([Limit("5/m", key=key) for key in keys])
+
+
+def test_what_two_callables_return_is_counted_apart_though_it_is_the_same():
+    one, other = (charge(key=key, identity="callable:7") for key in (tenant, device))
+    assert key_of(one, SECRET) != key_of(other, SECRET)
+
+
 # -- Keys
 
 

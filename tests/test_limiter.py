@@ -20,7 +20,7 @@ from redis_atomic import Limit, RateLimiter, rate_limit
 from redis_atomic.client.connections import client_for
 from redis_atomic.client.execution import run
 from redis_atomic.exceptions import CrossSlot, NotExecuted, WrongType
-from redis_atomic.ratelimit import limiter
+from redis_atomic.ratelimit import limiter, slots
 from redis_atomic.ratelimit.charge import Charge
 from redis_atomic.ratelimit.deny_cache import deny_cache
 from redis_atomic.ratelimit.keys import keys_of
@@ -664,3 +664,38 @@ def test_a_refund_reaches_the_slots_that_answer():
     )
     seen = walk_as_on_a_cluster(limiter._peek(asked))
     assert [state.remaining for state in seen.limits] == [4, 1]
+
+
+# What charged nothing gives nothing back
+
+
+@pytest.mark.parametrize("algorithm", ["sliding_window", "token_bucket"])
+def test_a_look_cannot_be_refunded(algorithm):
+    limiter = RateLimiter("3/h", name="looked-at", algorithm=algorithm)
+    allowed = 0
+    for _ in range(9):
+        look = limiter.peek("user:7")
+        allowed += bool(limiter.hit("user:7"))
+        limiter.refund(look)
+    assert allowed == 3
+
+
+def test_a_decision_of_a_time_without_limits_cannot_be_refunded():
+    limiter = RateLimiter("3/h", name="switched-off")
+    with changed(RATE_LIMIT_ENABLED=False):
+        decision = limiter.hit("user:7")
+    limiter.hit("user:7")
+    limiter.refund(decision)
+    assert limiter.peek("user:7").remaining == 2
+
+
+def test_who_is_refused_while_a_refund_is_under_way_is_let_in_after_it(monkeypatch):
+    def give_back(owed, keys):
+        assert not refused.hit("user:7")
+        return (yield from slots.give_back(owed, keys))
+
+    refused = RateLimiter("1/h", name="given-back")
+    decision = refused.hit("user:7")
+    monkeypatch.setattr(limiter, "give_back", give_back)
+    refused.refund(decision)
+    assert refused.hit("user:7")

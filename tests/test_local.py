@@ -95,6 +95,18 @@ def test_a_shadow_limit_refuses_nothing():
     assert not limiter.ask(asked).allowed
 
 
+def test_who_is_refused_drives_nobody_elses_count_out():
+    limiter = LocalLimiter(clock=Clock(), size=3)
+    full, ann = charge(1), charge(1, identity="post:name:ann", scope="name")
+    limiter.ask([full, ann])
+    for number in range(9):
+        invented = charge(1, identity=f"post:name:{number}", scope="name")
+        assert not limiter.ask([full, invented]).allowed
+        limiter.ask([invented], peek=True)
+        limiter.take_back([(invented, 10**12)])
+    assert not limiter.ask([ann]).allowed
+
+
 def test_a_refund_and_a_reset_are_exact():
     clock = Clock()
     limiter = LocalLimiter(clock=clock)

@@ -51,6 +51,17 @@ def test_the_root_is_everything(site):
     assert codes(client, "/plain/", "/nowhere/", "/api/") == [200, 404, 429]
 
 
+def test_the_root_is_what_has_no_slash_too(site):
+    client = site({"site": {"RATE": "1/m", "PATH": "/"}})
+    for code in (404, 429):
+        assert client.generic("OPTIONS", "/", PATH_INFO="*").status_code == code
+
+
+def test_limits_that_are_no_dictionary_stop_the_start(site):
+    with pytest.raises(ImproperlyConfigured, match="dictionary of named limits"):
+        codes(site(["5/m"]), "/")
+
+
 def test_a_regex_is_searched_in_the_path(site):
     client = site({"users": {"RATE": "1/m", "PATH_REGEX": r"^/api/users/\d+/$"}})
     assert codes(client, "/api/", "/api/", "/api/users/1/", "/api/users/2/") == [200, 200, 200, 429]

@@ -134,6 +134,11 @@ def test_an_address_stands_for_its_network():
     assert "0 of 5 left" in rate_limits("login", "ip:2001:db8:1:2::/64")
 
 
+def test_a_value_is_counted_as_a_request_has_it():
+    RateLimiter("pair").hit(("ip:192.0.2.1", "post:name:ann"))
+    assert "2 of 3 left" in rate_limits("pair", "ip:192.0.2.1", "post:name: Ann")
+
+
 def test_what_has_no_value_is_found_by_its_address():
     exhaust("burst", "ip:203.0.113.5")
     assert "0 of 20 left" in rate_limits("burst", "ip:203.0.113.5")

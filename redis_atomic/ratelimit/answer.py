@@ -32,7 +32,8 @@ class State(NamedTuple):
         """The same, told so much later."""
         retry = self.retry_after
         return self._replace(
-            retry_after=retry if retry == NEVER else max(retry - microseconds, 0),
+            # A refusal stays one to its end.
+            retry_after=max(retry - microseconds, 1) if retry > 0 else retry,
             reset_after=max(self.reset_after - microseconds, 0),
         )
 

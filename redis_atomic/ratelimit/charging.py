@@ -63,6 +63,8 @@ def charges_of(
             charge = yield from _charge(request, limit, _scope(limit, rule, view), kwargs)
             if charge is None or _is_known(charge, known):
                 continue
+            # One in shadow mode gives way to the same limit that refuses.
+            asked = [each for each in asked if not _are_one(charge, each[0])]
             known.append(charge)
             asked.append((charge, rule))
     return asked
@@ -149,11 +151,19 @@ def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
 
 def _is_known(charge: Charge, known: Iterable[Charge]) -> bool:
     """Is it a named limit that was asked for in another place? It counts once a request."""
-    return charge.limit.name is not None and any(_are_one(charge, other) for other in known)
+    return any(
+        _are_one(charge, other) and (charge.limit.shadow or not other.limit.shadow)
+        for other in known
+    )
 
 
 def _are_one(charge: Charge, other: Charge) -> bool:
-    return (charge.scope, charge.identity, charge.rate, charge.limit.algorithm) == (
+    return charge.limit.name is not None and (
+        charge.scope,
+        charge.identity,
+        charge.rate,
+        charge.limit.algorithm,
+    ) == (
         other.scope,
         other.identity,
         other.rate,

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,10 +34,6 @@ class LimitState(NamedTuple):
     @property
     def refuses(self) -> bool:
         return self.retry_after != 0.0
-
-
-#: A decision has one receipt, whichever thread asks for it first.
-_receipts = threading.Lock()
 
 
 class Decision:
@@ -76,10 +71,18 @@ class Decision:
             return decisions[0]
         charges = [charge for each in decisions for charge in each._charges]
         states = [state for each in decisions for state in each._answer.states]
-        merged = cls(charges, Answer(all(decisions), states))
-        merged._degraded = any(each.degraded for each in decisions)
-        merged._issued = Receipt([], merged._degraded)
-        return merged
+        degraded = any(each.degraded for each in decisions)
+        return cls.uncharged(charges, Answer(all(decisions), states), degraded=degraded)
+
+    @classmethod
+    def uncharged(
+        cls, charges: Sequence[Charge], told: Answer | list[int], *, degraded: bool = False
+    ) -> Decision:
+        """A Decision that charged nothing, so that nothing can be given back for it."""
+        decision = cls(charges, told)
+        decision._degraded = degraded
+        decision._issued = Receipt([], degraded)
+        return decision
 
     def later(self, seconds: float) -> Decision:
         """The same, told so much later."""
@@ -167,12 +170,11 @@ class Decision:
 
     @property
     def _receipt(self) -> Receipt | None:
-        """What a refund takes; None for a refusal."""
-        with _receipts:
-            if self._issued is None and self.allowed:
-                pairs = zip(self._charges, self._answer.states, strict=True)
-                owed = [(c, state.end) for c, state in pairs if is_charged(c, state)]
-                self._issued = Receipt(owed, self._degraded)
+        """What a refund takes; None for a refusal. One, whichever thread asks for it first."""
+        if self._issued is None and self.allowed:
+            pairs = zip(self._charges, self._answer.states, strict=True)
+            owed = [(c, state.end) for c, state in pairs if is_charged(c, state)]
+            self.__dict__.setdefault("_issued", Receipt(owed, self._degraded))
         return self._issued
 
     def _figures(self) -> dict[str, Any]:

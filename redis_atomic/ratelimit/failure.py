@@ -140,4 +140,6 @@ def degraded_decision(charges: Sequence[Charge], *, peek: bool = False) -> Decis
         wait = round(PAUSE * 1e6)
         shadow = all(charge.limit.shadow for charge in charges)
         answer = Answer(shadow, [State(0, wait, wait) for charge in charges])
+    if peek:
+        return Decision.uncharged(charges, answer, degraded=True)
     return Decision.without_redis(charges, answer)

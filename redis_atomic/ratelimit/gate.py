@@ -127,7 +127,13 @@ def _asked_at_once(
 
 
 def _asked(request: HttpRequest, rules: Sequence[Rule], view: str, kwargs: Kwargs) -> Steps[Asked]:
-    known = [charge for decision in decisions_of(request) for charge in decision._charges]
+    # What was refused was not charged: who refuses by it, too, has to ask again.
+    known = [
+        charge
+        for decision in decisions_of(request)
+        if decision.allowed
+        for charge in decision._charges
+    ]
     pairs = yield from charges_of(request, rules, known, view, kwargs)
     return request_of([charge for charge, _ in pairs]), [rule for _, rule in pairs]
 
@@ -163,12 +169,21 @@ def _refusal(
         for rule, state in zip(rules, decision.limits, strict=True)
         if state.refuses and not state.shadowed
     ]
-    on_limit = refusing[0].on_limit
+    on_limit = refusing[0].on_limit if refusing else None
     if on_limit is not None:
         response: HttpResponseBase | None = yield from called(on_limit, request, decision)
         if response is not None:
-            return with_refusal_fields(response, decision)
+            return with_refusal_fields(_checked(response, on_limit), decision)
     return (yield from refusal(request, decision))
+
+
+def _checked(response: HttpResponseBase, on_limit: Any) -> HttpResponseBase:
+    if not isinstance(response, HttpResponseBase):
+        raise TypeError(
+            f"on_limit {on_limit!r} returned {type(response).__name__}: return a response, or "
+            "None for the usual one."
+        )
+    return response
 
 
 def _tell(request: HttpRequest, response: Any) -> None:

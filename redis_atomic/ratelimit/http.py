@@ -63,7 +63,7 @@ def refusal(request: HttpRequest, decision: Decision) -> Steps[HttpResponse]:
 
 
 def _preferred(request: HttpRequest, forms: tuple[str, ...]) -> str | None:
-    """The client's choice of these; the first where its Accept is too long to be one."""
+    """The client's choice of these; the first where its Accept cannot be one."""
     accept = request.META.get("HTTP_ACCEPT", "*/*")
     return forms[0] if len(accept) > LONGEST_ACCEPT else _preferred_by(accept, forms)
 
@@ -72,7 +72,10 @@ def _preferred(request: HttpRequest, forms: tuple[str, ...]) -> str | None:
 def _preferred_by(accept: str, forms: tuple[str, ...]) -> str | None:
     request = HttpRequest()
     request.META["HTTP_ACCEPT"] = accept
-    return request.get_preferred_type(forms)
+    try:
+        return request.get_preferred_type(forms)
+    except (LookupError, ValueError):  # an encoding that is none: Django reads RFC 2231
+        return forms[0]
 
 
 def with_refusal_fields(response: Response, decision: Decision) -> Response:

@@ -40,7 +40,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
-from .addresses import client_subscriber, warn_about_no_address
+from .addresses import client_subscriber, parse_address, subscriber, warn_about_no_address
 from .steps import Ask, Steps, called
 
 Identity = str | tuple[str, ...]
@@ -70,6 +70,23 @@ def identify(
     if isinstance(key, tuple):
         return _identify_tuple(request, key, kwargs, missing)
     return _identify_part(request, key, kwargs, missing)
+
+
+def as_counted(identity: str) -> str:
+    """
+    An identity, written by somebody, as a request's would be.
+
+    An address stands for its network, a value of a form or query is folded, a long one
+    is digested.
+    """
+    kind, _, value = identity.partition(":")
+    if kind == "ip":
+        address = parse_address(value)
+        return identity if address is None else f"ip:{subscriber(address)}"
+    if kind in NAMED:
+        name, _, value = value.partition(":")
+        return f"{kind}:{name}:{_short(_folded(value) if kind in ('get', 'post') else value)}"
+    return f"{kind}:{_short(value)}" if kind in ("user", "callable") else identity
 
 
 def teller(key: Any, missing: str | None = None) -> Teller:
@@ -124,7 +141,7 @@ def _identity(
     request: HttpRequest, key: str, value: str, kwargs: Kwargs, missing: str | None
 ) -> str | None:
     if value:
-        return f"{key}:{value if len(value) <= LONGEST_VALUE else _digest(value)}"
+        return f"{key}:{_short(value)}"
     if missing == "skip":
         return None
     if missing == "shared":
@@ -187,7 +204,9 @@ def _folded(value: str | list[object]) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
-def _digest(value: str) -> str:
+def _short(value: str) -> str:
+    if len(value) <= LONGEST_VALUE:
+        return value
     return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -145,6 +145,16 @@ class Limit:
             return ()
         return self.key if isinstance(self.key, tuple) else (self.key,)
 
+    @cached_property
+    def key_names(self) -> tuple[str, ...]:
+        """The key's parts as text that is the same in every process."""
+        return tuple([key if isinstance(key, str) else _name_of(key) for key in self.keys])
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """An object that can be called goes by its class."""
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
 
 def as_rate(value: Any) -> Rate:
     """A Rate of a Rate or of its text; TypeError or ValueError for anything else."""
@@ -187,7 +197,8 @@ def check_apart(limits: Iterable[Limit]) -> None:
     ValueError if two limits, applied to one view, would always share one count.
 
     They would if key, scope, algorithm and window are the same (for a bucket:
-    the whole rate). Limits whose rate is a callable are not looked at.
+    the whole rate); of callables what their names are, as two lambdas have. Limits whose
+    rate is a callable are not looked at.
     """
     for one, other in combinations([x for x in limits if isinstance(x.rate, Rate)], 2):
         if _count(one) == _count(other):
@@ -200,7 +211,7 @@ def check_apart(limits: Iterable[Limit]) -> None:
 def _count(limit: Limit) -> tuple[object, ...]:
     rate = limit.rate if isinstance(limit.rate, Rate) else None
     unit = rate if limit.algorithm == "token_bucket" else rate and rate.window
-    return limit.key, limit.scope or limit.name, limit.algorithm, unit
+    return limit.key_names, limit.scope or limit.name, limit.algorithm, unit
 
 
 def _check_key(key: Any) -> None:

@@ -140,7 +140,7 @@ def _peek(charges: Sequence[Charge]) -> Steps[Decision]:
     if answer is None:
         return degraded_decision(charges, peek=True)
     breaker.succeeded()
-    return Decision(charges, answer)
+    return Decision.uncharged(charges, answer)
 
 
 def _ask(charges: Sequence[Charge], *, peek: bool = False) -> Steps[Answer | None]:
@@ -166,11 +166,11 @@ def _refund(decision: Decision, charges: Sequence[Charge] | None) -> Steps[None]
     if not owed:
         return
     returned = [charge for charge, _ in owed]
-    deny_cache.forget(returned)
     if receipt is not None and receipt.degraded:
         local_limiter.take_back(owed)
     elif not breaker.open:
         yield from give_back(owed, keys_of(returned))
+    deny_cache.forget(returned)  # after that: what others are refused until then is remembered
 
 
 def _reset(charges: Sequence[Charge]) -> Steps[None]:
@@ -182,4 +182,4 @@ def _reset(charges: Sequence[Charge]) -> Steps[None]:
 
 
 def _unlimited(charges: Sequence[Charge]) -> Decision:
-    return Decision(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))
+    return Decision.uncharged(charges, Answer(True, [State(c.capacity, 0, 0) for c in charges]))

@@ -126,13 +126,15 @@ class LocalLimiter:
         """Charge all or none, as Redis does; ``peek``: only look."""
         with self._lock:
             now = self._clock()
-            counts = [self._count(charge) for charge in charges]
+            # New counts are kept when they are charged: those refused have nobody else's evicted.
+            counts = [self._counts.get(_name(charge)) or _new_count(charge) for charge in charges]
             states = [count.state(c, now) for count, c in zip(counts, charges, strict=True)]
             allowed = all(
                 state.retry_after == 0 or charge.limit.shadow
                 for charge, state in zip(charges, states, strict=True)
             )
             if allowed and not peek:
+                self._keep(charges, counts)
                 states = [
                     _charged(count, charge, state, now)
                     for count, charge, state in zip(counts, charges, states, strict=True)
@@ -143,7 +145,9 @@ class LocalLimiter:
         """Give charges back, each with the time at which its effect would end."""
         with self._lock:
             for charge, end in owed:
-                self._count(charge).take_back(charge, end, self._clock())
+                count = self._counts.get(_name(charge))
+                if count is not None:
+                    count.take_back(charge, end, self._clock())
 
     def forget(self, charges: Sequence[Charge]) -> None:
         """Start anew with these charges' limits and identities."""
@@ -151,16 +155,17 @@ class LocalLimiter:
             for charge in charges:
                 self._counts.pop(_name(charge), None)
 
-    def _count(self, charge: Charge) -> Count:
-        name = _name(charge)
-        count = self._counts.get(name)
-        if count is None:
-            while len(self._counts) >= self._size:
-                self._counts.popitem(last=False)
-            kind = Window if charge.limit.algorithm == "sliding_window" else Bucket
-            count = self._counts[name] = kind(charge)
-        self._counts.move_to_end(name)
-        return count
+    def _keep(self, charges: Sequence[Charge], counts: Sequence[Count]) -> None:
+        for charge, count in zip(charges, counts, strict=True):
+            name = _name(charge)
+            self._counts[name] = count
+            self._counts.move_to_end(name)
+        while len(self._counts) > self._size:
+            self._counts.popitem(last=False)
+
+
+def _new_count(charge: Charge) -> Count:
+    return Window(charge) if charge.limit.algorithm == "sliding_window" else Bucket(charge)
 
 
 def _name(charge: Charge) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from math import gcd
@@ -43,19 +43,16 @@ def _identity_parts(charge: Charge) -> list[str]:
     identity, keys = charge.identity, charge.limit.keys
     parts = [identity] if isinstance(identity, str) else list(identity)
     if len(parts) == len(keys):
-        # A "user" limit that counts an anonymous visitor by IP address must not
-        # share its count with an "ip" limit beside it.
+        # A "user" limit that counts an anonymous visitor by IP address must not share its
+        # count with an "ip" limit beside it, nor two callables that return the same text.
         parts += [
-            key if isinstance(key, str) else _name_of(key)
-            for part, kind, key in zip(parts, charge.limit.kinds, keys, strict=True)
-            if part.partition(":")[0] != kind
+            name
+            for part, kind, key, name in zip(
+                parts, charge.limit.kinds, keys, charge.limit.key_names, strict=True
+            )
+            if callable(key) or part.partition(":")[0] != kind
         ]
     return parts
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    """The same in every process; an object that can be called goes by its class."""
-    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def _hashed(parts: Sequence[str], secret: bytes) -> str:

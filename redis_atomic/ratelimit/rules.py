@@ -69,6 +69,10 @@ def placed_rules() -> list[PlacedRule]:
     """All rules, read anew when the setting was replaced; ImproperlyConfigured if bad."""
     global _read
     entries = conf.RATE_LIMITS
+    if not isinstance(entries, Mapping):
+        raise ImproperlyConfigured(
+            f"REDIS_ATOMIC['RATE_LIMITS'] is a dictionary of named limits, not {entries!r}."
+        )
     if _read is None or _read[0] is not entries:
         rules = [_placed_rule(name, entry) for name, entry in entries.items()]
         _read = entries, [rule for rule in rules if rule.places]
@@ -89,7 +93,8 @@ def _under(path: Any) -> Place:
     if not (isinstance(path, str) and path.startswith("/")):
         raise ValueError(f"PATH {path!r} must be a text that starts with a slash.")
     prefix = path.rstrip("/") + "/"
-    return lambda request, route: f"{request.path_info}/".startswith(prefix)
+    # "OPTIONS *" has no slash at all: it is of the whole site.
+    return lambda request, route: f"/{request.path_info.removeprefix('/')}/".startswith(prefix)
 
 
 def _searched(regex: str | re.Pattern[str]) -> Place:

@@ -13,6 +13,7 @@ from ..scripting.script import PrefixedKey
 from .answer import Answer, State, is_charged
 from .breaker import failed
 from .charge import Charge
+from .deny_cache import deny_cache
 from .keys import groups_by_slot
 from .protocol import ask, take_back
 from .transport import Steps
@@ -61,6 +62,7 @@ def _undo(
     for n in (yield from give_back(owed, [keys[i] for i in granted])):
         i = granted[n]
         states[i] = states[i]._replace(remaining=states[i].remaining + charges[i].cost)
+    deny_cache.forget([charges[i] for i in granted])
 
 
 def give_back(owed: Sequence[tuple[Charge, int]], keys: Sequence[PrefixedKey]) -> Steps[list[int]]:

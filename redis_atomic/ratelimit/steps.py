@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Generator
 from inspect import isawaitable
 from typing import Any, NamedTuple, TypeVar
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 
 from .. import generators
 
@@ -46,9 +47,13 @@ def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
     The result of a project's own callable, be it sync or async.
 
     A sync callable is called directly, in async code too: a thread for each
-    would cost more than the limit itself.
+    would cost more than the limit itself. Only one that turns out to ask the database,
+    as ``request.user`` does, is called in a thread.
     """
-    result = function(*args)
+    try:
+        result = function(*args)
+    except SynchronousOnlyOperation:
+        result = yield Ask(function, sync_to_async(function), args)
     if isawaitable(result):
         result = yield Ask(lambda it: async_to_sync(_awaited)(it), _awaited, (result,))
     return result

@@ -25,6 +25,7 @@ from ..ratelimit import failure, keys, requests
 from ..ratelimit.charge import Charge
 from ..ratelimit.decision import Decision
 from ..ratelimit.deny_cache import deny_cache
+from ..ratelimit.identity import as_counted
 from ..ratelimit.rate_limiter import RateLimiter
 from ..ratelimit.transport import limits_client
 from ..scripting.script import Call, PrefixedKey, RawKey
@@ -131,7 +132,8 @@ def exhaust(limit: str | RateLimiter, *identity: str) -> Decision:
         raise RuntimeError("exhaust() can't spend a limit while RATE_LIMIT_ENABLED is False.")
     _own_keys().use()
     asked = RateLimiter(limit) if isinstance(limit, str) else limit
-    who = identity[0] if len(identity) == 1 else identity
+    counted = tuple(map(as_counted, identity))
+    who = counted[0] if len(counted) == 1 else counted
     decision = asked.hit(who, cost=asked.peek(who).remaining)
     if decision.degraded:
         raise RuntimeError(f"exhaust() can't spend {limit!r}: Redis does not answer.")

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...conf import conf
 from ...exceptions import RedisAtomicError
-from ...ratelimit.addresses import parse_address, subscriber
 from ...ratelimit.decision import LimitState
+from ...ratelimit.identity import as_counted
 from ...ratelimit.limit import Limit
 from ...ratelimit.limited_views import views_limited_by
 from ...ratelimit.named import limits_named
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             limiter.reset(identity)
         decision = limiter.peek(identity)
         if decision.degraded:
-            raise CommandError("Redis does not answer, so nobody knows.")
+            raise CommandError("Redis does not answer, so nobody knows; --reset tells why.")
         for state in decision.limits:
             style = self.style.ERROR if state.refuses else self.style.SUCCESS
             self.stdout.write(style(f"{state.name}: {_left(state)}"))
@@ -121,15 +121,8 @@ def _identity(limit: Limit, words: list[str]) -> str | tuple[str, ...]:
     if len(words) != len(starts) or not all(fits):
         wanted = " ".join([f"{start}…" for start in starts])
         raise ValueError(f"{limit.scope!r} counts by {_key(limit)}: write {wanted}")
-    identity = tuple(map(_as_counted, words))
+    identity = tuple(map(as_counted, words))
     return identity if isinstance(limit.key, tuple) else identity[0]
-
-
-def _as_counted(word: str) -> str:
-    """An address of a network that is counted as one stands for that network."""
-    kind, _, value = word.partition(":")
-    address = parse_address(value) if kind == "ip" else None
-    return word if address is None else f"ip:{subscriber(address)}"
 
 
 def _left(state: LimitState) -> str:
