@@ -5,6 +5,7 @@ from io import StringIO
 import pytest
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
@@ -17,6 +18,7 @@ from redis_atomic.checks import MEANINGS, limits
 from redis_atomic.checks import settings as settings_checks
 from redis_atomic.conf import Settings
 from redis_atomic.decorators import rate_limit
+from redis_atomic.operations import increment
 
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 OURS = "redis_atomic.middleware.RateLimitMiddleware"
@@ -176,11 +178,26 @@ def test_e005_a_cache_that_is_not_of_django_redis(backend, message):
                 "E005",
                 message,
                 (
-                    "Set CACHES['default']['BACKEND'] = 'django_redis.cache.RedisCache', or name "
-                    "another alias in REDIS_ATOMIC['CACHE_ALIAS']."
+                    "Set CACHES['default']['BACKEND'] = 'django_redis.cache.RedisCache', with any "
+                    "CLIENT_CLASS but ShardClient, or name another alias in "
+                    "REDIS_ATOMIC['CACHE_ALIAS']."
                 ),
             )
         ]
+
+
+def test_e005_a_cache_that_is_spread_over_several_servers():
+    cache = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": ["redis://127.0.0.1:1/0", "redis://127.0.0.1:2/0"],
+        "OPTIONS": {"CLIENT_CLASS": "django_redis.client.ShardClient"},
+    }
+    with override_settings(CACHES={"default": cache}):
+        ((number, message, _),) = found()
+        assert number == "E005"
+        assert message.startswith("CACHES['default'] is sharded")
+        with pytest.raises(ImproperlyConfigured, match="is sharded"):
+            increment("n")
 
 
 def test_w001_a_cache_without_a_server():
@@ -528,7 +545,9 @@ def test_e022_a_rate_that_cannot_be_read():
 def test_e023_a_wrong_value_in_a_limit(word, value, expected):
     ((number, message, hint),) = limit(**{word: value})
     place = f"REDIS_ATOMIC['RATE_LIMITS']['api'][{word!r}]"
-    assert (number, message) == ("E023", f"{place} cannot be {value!r}.")
+    reason = "" if value != "os.path.nothing" else ': Module "os.path" does not define a "nothing"'
+    assert number == "E023"
+    assert message.rstrip(".").startswith(f"{place} cannot be {value!r}{reason}")
     assert hint.startswith(f"Give it {expected}")
 
 

@@ -75,3 +75,8 @@ def test_the_period_is_written_in_the_largest_unit():
         *("m", "d", "w", "90s")
     ]
     assert Rate(1, 1_500_000).period == "1500ms"
+
+
+def test_an_amount_that_is_too_large_is_told_as_such():
+    with pytest.raises(ValueError, match="must be 1 to 999,999,999"):
+        Rate.parse("99999999999/d")

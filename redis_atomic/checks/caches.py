@@ -13,6 +13,7 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 
+from ..client.connections import is_sharded
 from ..conf import conf
 from ..scripting.spelling import did_you_mean
 from .problem import Problem, check
@@ -51,8 +52,9 @@ def not_a_redis_cache() -> Iterator[Problem]:
         if fault := _fault(alias):
             yield Problem(
                 f"CACHES[{alias!r}] {fault}",
-                f"Set CACHES[{alias!r}]['BACKEND'] = 'django_redis.cache.RedisCache', or name "
-                "another alias in REDIS_ATOMIC['CACHE_ALIAS'].",
+                f"Set CACHES[{alias!r}]['BACKEND'] = 'django_redis.cache.RedisCache', with any "
+                "CLIENT_CLASS but ShardClient, or name another alias in "
+                "REDIS_ATOMIC['CACHE_ALIAS'].",
             )
 
 
@@ -62,6 +64,8 @@ def _fault(alias: str) -> str | None:
         client = getattr(cache, "client", None)
     except (InvalidCacheBackendError, ImproperlyConfigured, ImportError) as error:
         return f"cannot be used: {error}"
+    if is_sharded(cache):
+        return "is sharded (ShardClient), and a script is executed by one server."
     if isinstance(cache, STAND_INS) or hasattr(client, "connection_factory"):
         return None
     return f"is {type(cache).__name__}, not django-redis's."

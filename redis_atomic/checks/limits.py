@@ -105,8 +105,20 @@ def _wrong_values(name: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
     for word, (fits, expected) in EXPECTED.items():
         if word in entry and not fits(entry[word]):
             yield Problem(
-                f"{place(name, word)} cannot be {shown(entry[word])}.", f"Give it {expected}."
+                f"{place(name, word)} cannot be {shown(entry[word])}{_why_not(entry[word])}.",
+                f"Give it {expected}.",
             )
+
+
+def _why_not(value: object) -> str:
+    """Why a dotted path leads nowhere."""
+    if not isinstance(value, str) or "." not in value or ":" in value:
+        return ""
+    try:
+        import_string(value)
+    except ImportError as error:
+        return f": {str(error).rstrip('.')}"
+    return ""
 
 
 def _what_the_limit_says(name: str, entry: Mapping[str, Any]) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from typing import Any
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django_redis.client import ShardClient
 from django_redis.pool import SentinelConnectionFactory
 
 from ..cluster import ClusterConnectionFactory
@@ -31,6 +32,11 @@ from .trips import Path
 
 #: Seconds to wait for a topology to mend where no time-out is set.
 DEFAULT_BUDGET = 5.0
+
+
+def is_sharded(cache: Any) -> bool:
+    """Whether django-redis spreads the cache's keys over several servers."""
+    return isinstance(getattr(cache, "client", None), ShardClient)
 
 
 class Client(Server):
@@ -58,6 +64,11 @@ class Client(Server):
                 f"CACHES[{alias!r}] is not a django-redis cache, so redis_atomic cannot use "
                 "it: set its BACKEND to 'django_redis.cache.RedisCache', or name another "
                 "alias in REDIS_ATOMIC['CACHE_ALIAS']."
+            )
+        if is_sharded(cache):
+            raise ImproperlyConfigured(
+                f"CACHES[{alias!r}] is sharded (ShardClient), and a script is executed by one "
+                "server. Name another alias in REDIS_ATOMIC['CACHE_ALIAS']."
             )
         self.has_read_only_scripts = True  # until the server says that it has no EVALSHA_RO
         self.key_prefix = str(self._cache.key_prefix)

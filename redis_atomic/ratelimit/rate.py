@@ -11,7 +11,7 @@ MILLISECOND = 1_000
 
 #: A unit is told by its first letter; the pattern admits no others.
 RATE = re.compile(
-    r"(?P<amount>[0-9]{1,9})/(?P<count>[0-9]{1,9})?"
+    r"(?P<amount>[0-9]{1,18})/(?P<count>[0-9]{1,9})?"
     r"(?P<unit>[smhdw]|(?:sec|second|min|minute|hour|day|week)s?)"
 )
 UNITS = {
