@@ -167,6 +167,16 @@ class TestTheLogin:
         assert new.log_in("Ann", "right") == 429
         assert used_before.log_in("Ann", "right") == 302
 
+    def test_a_botnet_that_hides_the_name_in_a_multipart_form_has_no_more_guesses(self):
+        for number in range(50):
+            client = Client(REMOTE_ADDR=f"198.51.100.{number}")
+            for _ in range(4):
+                form = {"username": f"user{number}", "password": "wrong"}  # sent as multipart
+                assert client.post("/login", form).status_code == 200
+        client = Client(REMOTE_ADDR="198.51.100.200")
+        assert client.post("/login", {"username": "Ann", "password": "right"}).status_code == 429
+        assert Visitor("198.51.100.200").log_in("Ann", "right") == 302
+
     def test_a_browser_used_before_has_no_more_guesses_than_others(self):
         visitor = Visitor("203.0.113.5")
         visitor.log_in("Ann", "right")
