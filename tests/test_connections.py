@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis_atomic import Call, RawKey
 from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.execution import arun, run
+from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.scripting.script import PrefixedKey
 
 CLIENT_ID = Call("CLIENT ID")
@@ -32,6 +33,25 @@ def test_keys_are_the_cache_api_s_own(settings):
     assert client.make_key(RawKey("k")) == b"k"
     assert client.make_key(RawKey(b"\xff")) == b"\xff"
     assert client.make_key(PrefixedKey("k")) == b"shop:k"
+
+
+def test_in_asyncio_too_a_blocking_pool_waits_for_a_free_connection(settings):
+    async def together():
+        async def one(number):
+            async with Pipeline(client) as pipeline:
+                result = pipeline.add(Call("INCRBY", (RawKey("n"),), (1,)))
+            return result.value
+
+        return await asyncio.gather(*map(one, range(30)))
+
+    kwargs = {"max_connections": 3, "timeout": 20}
+    options = {
+        "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+        "CONNECTION_POOL_KWARGS": kwargs,
+    }
+    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": options}}
+    client = Client("default")
+    assert sorted(asyncio.run(together())) == list(range(1, 31))
 
 
 def test_a_prefixed_key_without_prefix_is_the_name(settings):

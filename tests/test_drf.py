@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client
 from django.urls import path
+from django.utils.decorators import method_decorator
 
 from redis_atomic.decorators import rate_limit
 from redis_atomic.ratelimit.limit import Limit
@@ -129,6 +130,12 @@ class Boxes(ViewSet):
         return Response(pk)
 
 
+class Crates(ViewSet):
+    @method_decorator(rate_limit("crates"))
+    def retrieve(self, request, pk):
+        return Response(pk)
+
+
 @api_view()
 @throttle_classes([Small])
 def one(request):
@@ -163,6 +170,7 @@ urlpatterns = [
     path("by-tenant", ByTenant.as_view()),
     path("form", Form.as_view()),
     path("boxes", Boxes.as_view({"get": "list"})),
+    path("crates/<pk>", Crates.as_view({"get": "retrieve"})),
     path("boxes/<pk>", Boxes.as_view({"get": "retrieve"})),
     path("one", one),
     path("other", other),

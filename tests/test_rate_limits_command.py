@@ -88,6 +88,13 @@ def test_views_of_rest_framework_are_found_by_their_throttles(settings):
     assert "    /scoped (tests.test_drf.Scoped)" in rate_limits().splitlines()
 
 
+def test_decorated_actions_of_a_view_set_are_found(settings):
+    pytest.importorskip("rest_framework", exc_type=ImportError)
+    settings.ROOT_URLCONF = "tests.test_drf"
+    settings.REDIS_ATOMIC = {"RATE_LIMITS": {"crates": {"RATE": "5/m"}}}
+    assert "    /crates/<pk> (tests.test_drf.Crates)" in rate_limits("crates").splitlines()
+
+
 def test_nothing_to_list_is_said(settings):
     settings.REDIS_ATOMIC = {}
     assert "names no limit" in rate_limits()

@@ -94,7 +94,10 @@ def async_pool(pool: Any) -> Any:
         kwargs["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if isinstance(pool, SentinelConnectionPool):
         return sentinel_pools.async_pool(pool, **kwargs)
-    return aioredis.ConnectionPool(connection_class=_async_class(pool.connection_class), **kwargs)
+    kwargs["connection_class"] = _async_class(pool.connection_class)
+    if isinstance(pool, redis.connection.BlockingConnectionPool):
+        return aioredis.BlockingConnectionPool(timeout=pool.timeout, **kwargs)
+    return aioredis.ConnectionPool(**kwargs)
 
 
 def _async_class(sync_class: type) -> type:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import ResolverMatch, URLPattern, get_resolver
 
 from .limit import Limit
@@ -22,8 +23,16 @@ def views_limited_by(name: str) -> list[str]:
     return [
         place
         for place, source in limited_views()
-        if any((limit.scope or limit.name) == name for limit in source())
+        if any((limit.scope or limit.name) == name for limit in _limits_of(source))
     ]
+
+
+def _limits_of(source: Source) -> Sequence[Limit]:
+    """None where they are not what they should be: a check tells."""
+    try:
+        return source()
+    except (ImproperlyConfigured, ValueError):
+        return ()
 
 
 def limited_views() -> Iterator[tuple[str, Source]]:
@@ -66,7 +75,8 @@ def _name_of(view: Any) -> str:
 
 def _sources(view: Any) -> Iterator[Source]:
     cls = _class_of(view)
-    methods = [getattr(cls, method, None) for method in METHODS]
+    actions = getattr(view, "actions", None) or {}  # of a view set of REST framework's
+    methods = [getattr(cls, method, None) for method in (*METHODS, *actions.values())]
     for decorated in filter(
         None, [getattr(each, "_rate_limited", None) for each in (view, *methods)]
     ):
