@@ -200,6 +200,16 @@ def test_e005_a_cache_that_is_spread_over_several_servers():
             increment("n")
 
 
+def test_e023_tells_what_keeps_a_dotted_path_from_being_imported(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('not today')")
+    monkeypatch.syspath_prepend(tmp_path)
+    ((number, message, _),) = limit(KEY="broken_module.key")
+    assert (number, message.partition("']: ")[0]) == (number, message)
+    assert message.endswith("cannot be 'broken_module.key': not today.")
+    ((_, message, _),) = limit(PATH="api.v1")
+    assert message.endswith("cannot be 'api.v1'.")
+
+
 def test_w001_a_cache_without_a_server():
     ((number, message, hint),) = found(CACHE_ALIAS="memory")
     assert (number, message) == (

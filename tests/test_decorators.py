@@ -278,6 +278,14 @@ def test_a_named_limit_refuses_beneath_one_that_does_not(options):
     assert statuses(view, 5) == [200, 200, 200, 429, 429]
 
 
+def test_a_named_limit_in_shadow_mode_is_charged_once_with_the_one_beneath():
+    def between(view):
+        return functools.wraps(view)(lambda request: view(request))
+
+    view = rate_limit("named", shadow=True)(between(rate_limit("named")(ok)))
+    assert statuses(view, 5) == [200, 200, 200, 429, 429]
+
+
 def test_limits_without_a_name_are_charged_each_though_they_share_a_scope():
     def between(view):
         return functools.wraps(view)(lambda request: view(request))
@@ -472,11 +480,17 @@ async def test_a_callable_that_asks_the_database_is_called_in_a_thread_in_async_
     def key(request):
         return "somebody"
 
-    @rate_limit("1/m", key=key, exempt=async_unsafe(lambda request: False))
+    def on_limit(request, decision):
+        told.append(request)
+        return key(request) and None
+
+    @rate_limit("1/m", key=key, exempt=async_unsafe(lambda request: False), on_limit=on_limit)
     async def view(request):
         return HttpResponse()
 
-    assert [(await view(aget())).status_code for _ in range(2)] == [200, 429]
+    told = []
+    assert [(await view(aget())).status_code for _ in range(5)] == [200, 429, 429, 429, 429]
+    assert len(told) == 5  # twice when it was found out, and once from then on
 
 
 def test_on_limit_may_leave_the_answer_to_us():

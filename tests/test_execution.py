@@ -1,6 +1,7 @@
 """The call path: loading, losing replies, refusing, on sync and asyncio."""
 
 import asyncio
+import signal
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from redis.retry import Retry
 from redis_atomic import Call, RawKey, operation
 from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.execution import arun, attempts, run
+from redis_atomic.client.pipeline import Pipeline
 from redis_atomic.client.travel import exchange
 from redis_atomic.exceptions import (
     IndeterminateResult,
@@ -236,6 +238,42 @@ def test_a_read_only_script_that_names_the_command_in_its_error_is_asked_once(se
     client = Client("default")
     with pytest.raises(ScriptError, match="evalsha_ro"):
         execute(client, Call(reads, (), ("evalsha_ro",)), mode)
+
+
+class OutOfTime(Exception):
+    """As those that job queues raise in a signal handler."""
+
+
+def test_what_a_signal_handler_raises_is_not_taken_for_a_lost_reply(settings):
+    def out_of_time(*args):
+        raise OutOfTime
+
+    with EmbeddedServer() as server:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": server.url}}
+        client = Client("default")
+        calls = [Call("INCR", (RawKey("n"),)), Call("PING")]  # over a kept connection, and not
+        for call in calls:
+            run(client, call)
+        before = signal.signal(signal.SIGALRM, out_of_time)
+        server.pause()
+        try:
+            for call in calls:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                with pytest.raises(OutOfTime):
+                    run(client, call)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            server.resume()
+
+
+def test_what_cannot_be_encoded_was_not_sent(mode):
+    client = client_for("default")
+    for command in ("SET", "ECHO"):
+        with pytest.raises(UnicodeEncodeError):
+            execute(client, Call(command, (), ("\ud800",)), mode)
+    with pytest.raises(UnicodeEncodeError), Pipeline(client) as pipeline:
+        pipeline.add(Call("SET", (RawKey("k"),), ("\ud800",)))
 
 
 async def test_a_cancelled_call_leaves_no_reply_for_the_next(settings):

@@ -107,6 +107,15 @@ def test_who_is_refused_drives_nobody_elses_count_out():
     assert not limiter.ask([ann]).allowed
 
 
+def test_who_keeps_asking_is_not_forgotten():
+    limiter = LocalLimiter(clock=Clock(), size=5)
+    busy = charge(1)
+    assert limiter.ask([busy]).allowed
+    for number in range(50):
+        limiter.ask([charge(1, identity=f"user:{number}", scope="other")])
+        assert not limiter.ask([busy]).allowed
+
+
 def test_a_refund_and_a_reset_are_exact():
     clock = Clock()
     limiter = LocalLimiter(clock=clock)

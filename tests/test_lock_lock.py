@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.utils.functional import SimpleLazyObject
 
 from redis_atomic.exceptions import AlreadyHeld, LockBusy, LockLost, LockNotOwned
-from redis_atomic.locks.context import current_lease
+from redis_atomic.locks.context import current_lease, sections
 from redis_atomic.locks.lock import redis_lock, redis_semaphore
 from redis_atomic.locks.options import FOREVER, LONGEST
+from redis_atomic.locks.section import _entered
 from redis_atomic.signals import lock_acquired, lock_busy, lock_lost, lock_released
 from tests.servers import commands_sent, forget_commands
 
@@ -183,6 +185,22 @@ def test_sections_of_an_exit_stack_end_in_turn():
         seen = []
     assert seen == [(True, True)]
     assert (first.ended, second.ended) == ("released", "released")
+
+
+def test_sections_that_ended_elsewhere_are_forgotten():
+    for _ in range(5):
+        generator = held("a", [])
+        next(generator)
+        assert in_thread(generator.close) is None
+    with redis_lock("a"):
+        assert len(sections.get()) == 1
+
+
+def test_a_stack_that_is_never_closed_keeps_no_frame():
+    stack = contextlib.ExitStack()
+    stack.enter_context(redis_lock("a"))
+    assert not _entered
+    stack.close()
 
 
 def test_sections_nest_and_current_lease_is_the_innermost():
@@ -623,6 +641,21 @@ async def aitems():
 def test_what_leaves_its_work_for_later_is_an_error_and_not_run_without_the_lock(function):
     with pytest.raises(TypeError, match="still to be done"):
         redis_lock("a")(function)()
+
+
+async def test_what_goes_on_by_itself_or_is_lazy_is_a_result():
+    @redis_lock("a")
+    async def start():
+        return asyncio.ensure_future(asyncio.sleep(0, "done"))
+
+    @redis_lock("b")
+    def lazy():
+        return SimpleLazyObject(evaluated.append)
+
+    evaluated = []
+    assert await (await start()) == "done"
+    assert type(lazy()) is SimpleLazyObject
+    assert evaluated == []
 
 
 async def test_a_coroutine_that_returns_a_generator_is_the_same_error():

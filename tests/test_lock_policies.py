@@ -1,8 +1,9 @@
 import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from redis_atomic.exceptions import LockBusy, LockNotOwned, LockUnavailable
@@ -181,6 +182,19 @@ async def test_without_its_lock_a_function_has_no_lease_of_another():
         assert locked(body, on_error="run")() == "done"
         assert await locked(abody, on_error="run")() == "done"
         assert current_lease() is outer
+
+
+def test_a_section_begun_without_the_lock_outlasts_the_function():
+    def body():
+        stack.enter_context(redis_lock("inner", cache="alive"))
+
+    alive = settings.CACHES["default"]
+    with ExitStack() as stack, override_settings(CACHES=NOWHERE | {"alive": alive}):
+        locked(body, on_error="run")()
+        assert current_lease().name == "inner"
+        stack.close()
+        with pytest.raises(LockNotOwned):
+            current_lease()
 
 
 async def test_on_error_is_the_same_for_coroutines(redis_down):

@@ -1,6 +1,7 @@
 """Many calls in one trip: order, errors, first use, lost replies."""
 
 import asyncio
+from enum import Enum
 
 import pytest
 
@@ -63,6 +64,18 @@ def test_an_error_belongs_to_its_call_and_the_neighbours_go_on(pipeline, server_
     assert excinfo.value.code == "SOLD_OUT"
     with pytest.raises(WrongType, match=r"tests:1:\{t\}list"):
         wrong.value  # noqa: B018
+
+
+def test_arguments_are_those_that_a_call_alone_would_send(pipeline, server_client):
+    class State(str, Enum):  # noqa: UP042 - str() of a StrEnum is its value
+        OPEN = "open"
+
+    call = Call("SET", ("state",), (State.OPEN,))
+    run(client_for("default"), call)
+    alone = server_client.get("tests:1:state")
+    with pipeline:
+        pipeline.add(call)
+    assert server_client.get("tests:1:state") == alone == b"open"
 
 
 def test_a_block_that_raises_sends_nothing(pipeline, server_client):

@@ -169,6 +169,16 @@ def test_the_servers_are_spoken_to_as_the_user_of_the_address(running, settings)
         assert exchange(server, [("ACL", "WHOAMI")]) == [b"app"]
 
 
+def test_a_password_may_be_written_as_a_number(running, settings):
+    user = {"enabled": True, "passwords": ["+1234"], "keys": ["*"], "categories": ["+@all"]}
+    for server in running.servers:
+        with redis.Redis.from_url(server.url) as admin:
+            admin.acl_setuser("numbers", **user)
+    options = {"PASSWORD": 1234, "CONNECTION_POOL_KWARGS": {"username": "numbers"}}
+    for _, server in use(settings, running, **options).topology.servers():
+        assert exchange(server, [("ACL", "WHOAMI")]) == [b"numbers"]
+
+
 def test_scripts_are_preloaded_on_the_replica_too(client, running):
     for server in running.servers:
         ask(server, "SCRIPT FLUSH")

@@ -60,6 +60,13 @@ def statuses(times):
     return [Client().get("/login").status_code for _ in range(times)]
 
 
+def test_what_is_asked_by_hand_is_spent_as_it_stands():
+    limiter = RateLimiter("3/h", name="by-hand")
+    for identity in ("ip:2001:db8::1", "post:hello", "get:Page:ABC", "user:" + 300 * "x"):
+        exhaust(limiter, identity)
+        assert not limiter.hit(identity)
+
+
 def test_disabled_limits_refuse_nothing_and_count_nothing(fresh, server_client):
     with rate_limits_disabled():
         assert statuses(5) == [200] * 5

@@ -105,18 +105,18 @@ def _wrong_values(name: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
     for word, (fits, expected) in EXPECTED.items():
         if word in entry and not fits(entry[word]):
             yield Problem(
-                f"{place(name, word)} cannot be {shown(entry[word])}{_why_not(entry[word])}.",
+                f"{place(name, word)} cannot be {shown(entry[word])}{_why_not(word, entry[word])}.",
                 f"Give it {expected}.",
             )
 
 
-def _why_not(value: object) -> str:
-    """Why a dotted path leads nowhere."""
-    if not isinstance(value, str) or "." not in value or ":" in value:
+def _why_not(word: str, value: object) -> str:
+    """Why a dotted path leads nowhere, for the words that may be one."""
+    if word not in CALLABLES or not isinstance(value, str) or "." not in value or ":" in value:
         return ""
     try:
         import_string(value)
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 - whatever a project's module raises
         return f": {str(error).rstrip('.')}"
     return ""
 
@@ -137,7 +137,7 @@ def _is_imported(value: object) -> bool:
         return False
     try:
         return callable(import_string(value))
-    except ImportError:
+    except Exception:  # noqa: BLE001 - whatever a project's module raises
         return False
 
 
@@ -182,6 +182,7 @@ def is_list_of_texts(value: object) -> TypeGuard[Collection[str]]:
 
 KINDS = "'ip', 'user', 'header:X-Name', 'get:field', 'post:field', 'path:name'"
 CALLABLE = "a callable or its dotted path"
+CALLABLES = frozenset({"KEY", "COST", "EXEMPT", "COUNT_WHEN"})
 
 #: What a word of an entry may be, and how to say so.
 EXPECTED: Mapping[str, tuple[Fits, str]] = {

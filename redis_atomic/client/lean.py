@@ -36,7 +36,7 @@ from .kernel import let_kernel_wait, notices_closing, was_received
 from .replies import ERROR_REPLIES
 from .reply_readers import NOT_ENOUGH_DATA, hiredis_of
 from .server import Server
-from .travel import check_out, is_demoted, lost, unreachable
+from .travel import LOSSES, check_out, is_demoted, lost, unreachable
 
 #: Seconds for which a thread keeps a connection before the pool sees it again.
 TENURE = 1.0
@@ -118,7 +118,7 @@ class Lean:
             kept.give_back()
             if isinstance(error, Unreceived):
                 raise NotExecuted(unreachable(self._server, error)) from error
-            if isinstance(error, Exception):
+            if isinstance(error, LOSSES):
                 raise IndeterminateResult(lost(self._server, command_of(packed), error)) from error
             raise
         if kept.stays and self._thread.kept is None:

@@ -68,7 +68,7 @@ class Sentinel:
         scheme = "rediss" if pool_kwargs.pop("ssl", False) else "redis"
         options["CONNECTION_POOL_KWARGS"] = pool_kwargs
         kwargs = self._client.pool.connection_kwargs
-        names = [quote(kwargs.get(name) or "", safe="") for name in ("username", "password")]
+        names = [quote(str(kwargs.get(name) or ""), safe="") for name in ("username", "password")]
         credentials = f"{':'.join(names)}@" if any(names) else ""
         url = f"{scheme}://{credentials}{netloc(host, port)}/{kwargs.get('db', 0)}"
         return Server(

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from .. import generators
 from ..exceptions import IndeterminateResult, NotExecuted
+from ..scripting.packing import pack_words
 from .replies import ERROR_REPLIES, parse_error
 from .trips import Command, Trip, Trips
 
@@ -26,6 +27,10 @@ T = TypeVar("T")
 
 #: What a generator of trips is told; everything else ends it.
 FAILURES = (NotExecuted, IndeterminateResult)
+
+#: As what a reply is lost: connections raise the first two, and parsers of what they can't
+#: make anything of the others. What a signal handler raises goes through.
+LOSSES = (RedisError, OSError, TypeError, ValueError)
 
 
 def drive(trips: Trips[T]) -> T:
@@ -90,9 +95,9 @@ def exchange_packed(server: Server, packed: bytes) -> Any:
 def _exchange(
     server: Server, commands: Sequence[Command], packed: Sequence[bytes] = ()
 ) -> list[Any]:
+    packed = packed or [pack_words(command) for command in commands]
     connection = check_out(server)
     try:
-        packed = packed or connection.pack_commands(commands)
         connection.send_packed_command(packed, check_health=False)
         replies = [_reply_of(connection) for _ in commands]
         if any(map(is_demoted, replies)):
@@ -100,7 +105,7 @@ def _exchange(
         return replies
     except BaseException as error:
         connection.disconnect()  # it may hold a reply that nobody will read
-        if isinstance(error, Exception):
+        if isinstance(error, LOSSES):
             raise IndeterminateResult(lost(server, commands[0][0], error)) from error
         raise
     finally:
@@ -128,20 +133,21 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
     """See exchange()."""
     if delay:
         await asyncio.sleep(delay)
+    packed = [pack_words(command) for command in commands]
     pool = await server.apool()
     try:
         connection = await pool.get_connection()
     except (RedisError, OSError) as error:
         raise NotExecuted(unreachable(server, error)) from error
     try:
-        await connection.send_packed_command(connection.pack_commands(commands))
+        await connection.send_packed_command(packed)
         replies = [await _areply_of(connection) for _ in commands]
         if any(map(is_demoted, replies)):
             await connection.disconnect()
         return replies
     except BaseException as error:
         await connection.disconnect(nowait=True)
-        if isinstance(error, Exception):
+        if isinstance(error, LOSSES):
             raise IndeterminateResult(lost(server, commands[0][0], error)) from error
         raise
     finally:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import LockNotOwned
@@ -16,25 +14,41 @@ if TYPE_CHECKING:
     from .lease import Lease
 
 
-class HasLease(Protocol):
-    lease: Lease
+class Entered(Protocol):
+    """What runs here: a section, or a run without its lock, which has no lease."""
+
+    @property
+    def lease(self) -> Lease | None: ...
+    @property
+    def is_over(self) -> bool: ...
 
 
-#: The sections that run here, innermost last. None is a run without its lock.
-sections: contextvars.ContextVar[tuple[HasLease | None, ...]] = contextvars.ContextVar(
+class WithoutLease:
+    """A run without its lock: the leases around it are of other locks."""
+
+    lease = None
+    is_over = False
+
+    def __enter__(self) -> None:
+        enter(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        leave(self)
+
+
+#: What runs here, innermost last.
+sections: contextvars.ContextVar[tuple[Entered, ...]] = contextvars.ContextVar(
     "redis_atomic_sections", default=()
 )
 
 
-@contextlib.contextmanager
-def without_lease() -> Iterator[None]:
-    """In this block no lease is the current one: those around it are of other locks."""
-    around = sections.get()
-    sections.set((*around, None))
-    try:
-        yield
-    finally:
-        sections.set(around)
+def enter(section: Entered) -> None:
+    """It begins here. Those that have ended elsewhere, as in another thread, are forgotten."""
+    sections.set((*[each for each in sections.get() if not each.is_over], section))
+
+
+def leave(section: Entered) -> None:
+    sections.set(tuple([each for each in sections.get() if each is not section]))
 
 
 def current_lease() -> Lease:
@@ -46,11 +60,12 @@ def current_lease() -> Lease:
     context of its starter sees the starter's lease.
     """
     for section in reversed(sections.get()):
-        if section is None:
+        lease = section.lease
+        if lease is None:
             break
-        if not section.lease.ended:
-            section.lease.check_process()
-            return section.lease
+        if not lease.ended:
+            lease.check_process()
+            return lease
     raise LockNotOwned("No lock is held here: current_lease() is for code inside a section.")
 
 

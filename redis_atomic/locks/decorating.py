@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    ExitStack,
-    nullcontext,
-)
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..coroutines import is_awaited
 from ..exceptions import LockBusy, LockUnavailable
-from .context import without_lease
+from .context import WithoutLease
 from .policies import check_callable, instead_of
 from .section import Section
 from .templates import bind_template
@@ -47,7 +42,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
                     await stack.enter_async_context(section(args, kwargs))
                 except (LockBusy, LockUnavailable) as error:
                     call = instead_of(function, error, lock.on_busy, lock.on_error)
-                    stack.enter_context(without_lease() if call is function else nullcontext())
+                    stack.enter_context(WithoutLease() if call is function else nullcontext())
                 result = call(*args, **kwargs)
                 result = await result if inspect.isawaitable(result) else result
                 return _finished(function, result) if call is function else result
@@ -62,7 +57,7 @@ def decorate(lock: Lock, function: Callable[P, R]) -> Callable[P, R]:
                 stack.enter_context(section(args, kwargs))
             except (LockBusy, LockUnavailable) as error:
                 call = instead_of(function, error, lock.on_busy, lock.on_error)
-                stack.enter_context(without_lease() if call is function else nullcontext())
+                stack.enter_context(WithoutLease() if call is function else nullcontext())
             result = call(*args, **kwargs)
             return _finished(function, result) if call is function else result
 
@@ -88,6 +83,27 @@ def _refuse_what_cannot_be_decorated(lock: Lock, function: object) -> None:
         )
 
 
+@contextmanager
+def _context() -> Iterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def _acontext() -> AsyncIterator[None]:
+    yield
+
+
+#: What has not begun when it is returned. (The type is asked, as a lazy object would be
+#: evaluated for its class. Tasks and futures go on by themselves.)
+UNFINISHED = (
+    CoroutineType,
+    GeneratorType,
+    AsyncGeneratorType,
+    type(_context()),
+    type(_acontext()),
+)
+
+
 def _finished(function: object, result: R) -> R:
     """
     The result; TypeError for one whose work is still to be done, without the lock then.
@@ -95,15 +111,12 @@ def _finished(function: object, result: R) -> R:
     It is what shows that a decorator beneath has hidden a coroutine function or a
     generator, as contextlib.contextmanager does.
     """
-    work: object = result
-    if isinstance(result, AbstractContextManager | AbstractAsyncContextManager):
-        work = getattr(result, "gen", None)
-    if inspect.isawaitable(work) or inspect.isgenerator(work) or inspect.isasyncgen(work):
-        if inspect.iscoroutine(work):
-            work.close()  # nobody is to await it
-        raise TypeError(
-            f"{getattr(function, '__qualname__', function)}() returned {type(result).__name__}, "
-            "whose work is still to be done, and the lock is given back now: put redis_lock(…) on "
-            "the coroutine function itself, or use `with` inside a generator."
-        )
-    return result
+    if not issubclass(type(result), UNFINISHED):
+        return result
+    if isinstance(result, CoroutineType):
+        result.close()  # nobody is to await it
+    raise TypeError(
+        f"{getattr(function, '__qualname__', function)}() returned {type(result).__name__}, whose "
+        "work is still to be done, and the lock is given back now: put redis_lock(…) on the "
+        "coroutine function itself, or use `with` inside a generator."
+    )

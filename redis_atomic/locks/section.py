@@ -9,8 +9,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from ..exceptions import LockLost, LockNotOwned, LockUnavailable
+from . import context
 from .acquiring import aacquire, acquire
-from .context import sections
 from .lease import Lease
 from .steps import to_the_end
 
@@ -28,12 +28,15 @@ class Section:
     another thread or task.
     """
 
+    is_over = False
     _cancelling: Cancelling | None = None
 
     def __init__(self, lock: Lock, name: str, frame: FrameType | None = None) -> None:
         self.lock = lock
         self._name = name
-        self._frame = frame
+        # An ExitStack enters in one frame and leaves in another.
+        in_a_stack = frame is not None and frame.f_globals.get("__name__") == "contextlib"
+        self._frame = None if in_a_stack else frame
 
     def __enter__(self) -> Lease:
         self.lease = acquire(self.lock, self._name)
@@ -86,12 +89,13 @@ class Section:
             raise self.lease.loss() from error
 
     def _begin(self) -> None:
-        sections.set((*sections.get(), self))
+        context.enter(self)
         if self._frame is not None:
             _entered[self._frame, self.lock] = self
 
     def _end(self) -> None:
-        sections.set(tuple([each for each in sections.get() if each is not self]))
+        self.is_over = True
+        context.leave(self)
         if self._frame is not None and _entered.get((self._frame, self.lock)) is self:
             del _entered[self._frame, self.lock]
         self._frame = None
@@ -144,7 +148,7 @@ def section_of(lock: Lock, frame: FrameType) -> Section:
     entered = _entered.get((frame, lock))
     if entered is not None:
         return entered
-    for section in reversed(sections.get()):
+    for section in reversed(context.sections.get()):
         if isinstance(section, Section) and section.lock is lock:
             return section
     raise LockNotOwned(

@@ -81,11 +81,13 @@ class Hold:
         """The transaction of this database needs the lease, until its end; then ``release``."""
         with self._lock:
             self._transactions += 1
-        transaction.on_commit(_Hook(self, release), using=using, robust=True)
+        hook = _Hook(self, release)
+        transaction.on_commit(hook, using=using, robust=True)
         # First of all: one that is before it and fails would have Django call no other, and
         # keep ours for as long as somebody keeps the error.
         hooks = connections[using or DEFAULT_DB_ALIAS].run_on_commit
-        hooks.insert(0, hooks.pop())
+        if hooks and hooks[-1][1] is hook:
+            hooks.insert(0, hooks.pop())
 
     def transaction_ended(self, release: Callable[[], object]) -> None:
         """Release the lease, if no section needs it either. It is too late to raise anything."""

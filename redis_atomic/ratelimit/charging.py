@@ -46,12 +46,12 @@ class Rule:
 
 
 def charges_of(
-    request: HttpRequest, rules: Iterable[Rule], known: list[Charge], view: str, kwargs: Kwargs
+    request: HttpRequest, rules: Iterable[Rule], known: Sequence[Charge], view: str, kwargs: Kwargs
 ) -> Steps[list[tuple[Charge, Rule]]]:
     """
     What this request is to be charged, each with the rule that asks for it.
 
-    ``known`` is what it was charged before, to which this is added.
+    ``known`` is what it was charged before.
     """
     asked: list[tuple[Charge, Rule]] = []
     for rule in rules:
@@ -61,11 +61,13 @@ def charges_of(
             continue
         for limit in rule.limits():
             charge = yield from _charge(request, limit, _scope(limit, rule, view), kwargs)
-            if charge is None or _is_known(charge, known):
+            if charge is None or _is_among(charge, known):
+                continue
+            before = [other for other, _ in asked if _are_one(charge, other)]
+            if before and (charge.limit.shadow or not before[0].limit.shadow):
                 continue
             # One in shadow mode gives way to the same limit that refuses.
-            asked = [each for each in asked if not _are_one(charge, each[0])]
-            known.append(charge)
+            asked = [each for each in asked if each[0] not in before]
             asked.append((charge, rule))
     return asked
 
@@ -149,15 +151,12 @@ def _is_exempt(request: HttpRequest, exempt: Any) -> Steps[Any]:
     return is_in(client_address(request), exempt)
 
 
-def _is_known(charge: Charge, known: Iterable[Charge]) -> bool:
-    """Is it a named limit that was asked for in another place? It counts once a request."""
-    return any(
-        _are_one(charge, other) and (charge.limit.shadow or not other.limit.shadow)
-        for other in known
-    )
+def _is_among(charge: Charge, known: Iterable[Charge]) -> bool:
+    return any(_are_one(charge, other) for other in known)
 
 
 def _are_one(charge: Charge, other: Charge) -> bool:
+    """Are they a named limit that is asked for in two places? It counts once a request."""
     return charge.limit.name is not None and (
         charge.scope,
         charge.identity,

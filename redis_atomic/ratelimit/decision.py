@@ -145,6 +145,12 @@ class Decision:
         return self._answer.states
 
     @property
+    def _granted(self) -> list[Charge]:
+        """The charges that there was room for, none where all were refused."""
+        pairs = zip(self._charges, self._states, strict=True)
+        return [charge for charge, state in pairs if self.allowed and state.retry_after == 0]
+
+    @property
     def _numbers(self) -> list[int]:
         """Of each limit remaining, retry_after and reset_after, as the script's reply has them."""
         told = self._told

@@ -127,13 +127,7 @@ def _asked_at_once(
 
 
 def _asked(request: HttpRequest, rules: Sequence[Rule], view: str, kwargs: Kwargs) -> Steps[Asked]:
-    # What was refused was not charged: who refuses by it, too, has to ask again.
-    known = [
-        charge
-        for decision in decisions_of(request)
-        if decision.allowed
-        for charge in decision._charges
-    ]
+    known = [charge for decision in decisions_of(request) for charge in decision._granted]
     pairs = yield from charges_of(request, rules, known, view, kwargs)
     return request_of([charge for charge, _ in pairs]), [rule for _, rule in pairs]
 

@@ -84,7 +84,9 @@ def as_counted(identity: str) -> str:
         address = parse_address(value)
         return identity if address is None else f"ip:{subscriber(address)}"
     if kind in NAMED:
-        name, _, value = value.partition(":")
+        name, colon, value = value.partition(":")
+        if not colon:
+            return identity
         return f"{kind}:{name}:{_short(_folded(value) if kind in ('get', 'post') else value)}"
     return f"{kind}:{_short(value)}" if kind in ("user", "callable") else identity
 

@@ -127,7 +127,7 @@ class LocalLimiter:
         with self._lock:
             now = self._clock()
             # New counts are kept when they are charged: those refused have nobody else's evicted.
-            counts = [self._counts.get(_name(charge)) or _new_count(charge) for charge in charges]
+            counts = [self._known(charge) or _new_count(charge) for charge in charges]
             states = [count.state(c, now) for count, c in zip(counts, charges, strict=True)]
             allowed = all(
                 state.retry_after == 0 or charge.limit.shadow
@@ -154,6 +154,12 @@ class LocalLimiter:
         with self._lock:
             for charge in charges:
                 self._counts.pop(_name(charge), None)
+
+    def _known(self, charge: Charge) -> Count | None:
+        count = self._counts.get(name := _name(charge))
+        if count is not None:
+            self._counts.move_to_end(name)
+        return count
 
     def _keep(self, charges: Sequence[Charge], counts: Sequence[Count]) -> None:
         for charge, count in zip(charges, counts, strict=True):

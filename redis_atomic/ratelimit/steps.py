@@ -8,7 +8,9 @@ have to be awaited it yields an ``Ask`` and is sent the answer; ``walk`` and
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +29,9 @@ class Ask(NamedTuple):
     asynchronous: Callable[..., Awaitable[Any]]
     about: tuple[Any, ...] = ()
 
+
+#: Callables that were found to ask the database, which asynchronous code may not.
+_in_threads: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 #: A generator that asks, and returns a ``T`` at its end.
 Steps = Generator[Ask, Any, T]
@@ -48,15 +53,28 @@ def called(function: Callable[..., Any], *args: Any) -> Steps[Any]:
 
     A sync callable is called directly, in async code too: a thread for each
     would cost more than the limit itself. Only one that turns out to ask the database,
-    as ``request.user`` does, is called in a thread.
+    as ``request.user`` does, is called again in a thread, and from then on at once.
     """
-    try:
-        result = function(*args)
-    except SynchronousOnlyOperation:
+    in_a_thread = _asks_the_database(function)
+    if not in_a_thread:
+        try:
+            result = function(*args)
+        except SynchronousOnlyOperation:
+            in_a_thread = True
+            with suppress(TypeError):  # an object that cannot be referred to weakly
+                _in_threads.add(function)
+    if in_a_thread:
         result = yield Ask(function, sync_to_async(function), args)
     if isawaitable(result):
         result = yield Ask(lambda it: async_to_sync(_awaited)(it), _awaited, (result,))
     return result
+
+
+def _asks_the_database(function: Callable[..., Any]) -> bool:
+    try:
+        return bool(_in_threads) and function in _in_threads
+    except TypeError:  # an object without a hash
+        return False
 
 
 async def _awaited(result: Awaitable[T]) -> T:

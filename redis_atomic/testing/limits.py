@@ -132,8 +132,9 @@ def exhaust(limit: str | RateLimiter, *identity: str) -> Decision:
         raise RuntimeError("exhaust() can't spend a limit while RATE_LIMIT_ENABLED is False.")
     _own_keys().use()
     asked = RateLimiter(limit) if isinstance(limit, str) else limit
-    counted = tuple(map(as_counted, identity))
-    who = counted[0] if len(counted) == 1 else counted
+    if isinstance(limit, str):  # what is asked by hand counts as it stands
+        identity = tuple(map(as_counted, identity))
+    who = identity[0] if len(identity) == 1 else identity
     decision = asked.hit(who, cost=asked.peek(who).remaining)
     if decision.degraded:
         raise RuntimeError(f"exhaust() can't spend {limit!r}: Redis does not answer.")
