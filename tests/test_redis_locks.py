@@ -223,6 +223,11 @@ def test_a_lock_that_nobody_holds_cannot_be_broken():
         redis_locks("--break", "a")
 
 
+def test_a_lock_that_is_not_stuck_is_not_said_to_be_free():
+    with redis_lock("a"), pytest.raises(CommandError, match="'a' is not stuck: nothing was taken"):
+        redis_locks("--break", "a", "--stuck")
+
+
 def test_a_long_name_can_be_broken_as_it_is_shown():
     lease = redis_lock("x" * 500).acquire()
     (state,) = as_json()

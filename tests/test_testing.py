@@ -285,6 +285,13 @@ def test_further_keys_may_be_allowed(script_tester, server_client):
         script_tester.run(source, call={"keys": ["k"]}, probes=[declared_keys_only(["k:*"])])
 
 
+@pytest.mark.parametrize("key", ["a b", "a[1]", "a?", "a\\", "a\0b"], ids=ascii)
+def test_keys_that_are_meant_may_have_any_characters(script_tester, key):
+    source = script("redis.call('SET', KEYS[1] .. ':x', 1) return 1")
+    script_tester.run(source, call={"keys": [key]}, probes=[declared_keys_only([f"{key}:x"])])
+    script_tester.run(source, call={"keys": [key]}, probes=[declared_keys_only([f"{key}:*"])])
+
+
 @pytest.mark.parametrize("key", ["a*b", "a?b", "a[b]c", "a\\b", "a b", "a\x00b", "ü", "{t}:x"])
 def test_any_name_of_a_key_is_allowed_itself_and_nothing_else(script_tester, key):
     script_tester.run(

@@ -101,6 +101,12 @@ def test_an_exhausted_limit_refuses_the_next_request(fresh):
     assert RateLimiter("login").hit("ip:127.0.0.2")
 
 
+@pytest.mark.parametrize("identity", [("127.0.0.1",), ("user:7",), (WHO, "user:7")])
+def test_what_the_limit_does_not_count_by_cannot_be_exhausted(fresh, identity):
+    with pytest.raises(ValueError, match="'login' counts by ip: write ip:"):
+        exhaust("login", *identity)
+
+
 def test_exhausting_spends_what_is_left(fresh):
     assert statuses(1) == [200]
     exhaust("login", WHO)
@@ -165,7 +171,7 @@ def test_reset_forgets_what_was_counted_without_a_server(fresh, settings):
 def test_no_key_stays_behind(server_client):
     with reset_rate_limits():
         statuses(3)
-        exhaust("login", "user:7")
+        exhaust("login", "ip:192.0.2.7")
         exhaust(RateLimiter("9/d", name="other", algorithm="token_bucket"), "user:7")
         assert len(server_client.keys("*")) == 3
         assert all(server_client.ttl(key) > 0 for key in server_client.keys("*"))

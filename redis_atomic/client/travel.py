@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from .. import generators
 from ..exceptions import IndeterminateResult, NotExecuted
-from ..scripting.packing import pack_words
+from ..scripting.packing import pack_all
 from .replies import ERROR_REPLIES, parse_error
 from .trips import Command, Trip, Trips
 
@@ -95,7 +95,7 @@ def exchange_packed(server: Server, packed: bytes) -> Any:
 def _exchange(
     server: Server, commands: Sequence[Command], packed: Sequence[bytes] = ()
 ) -> list[Any]:
-    packed = packed or [pack_words(command) for command in commands]
+    packed = packed or (pack_all(commands),)
     connection = check_out(server)
     try:
         connection.send_packed_command(packed, check_health=False)
@@ -133,7 +133,7 @@ async def aexchange(server: Server, commands: Sequence[Command], delay: float = 
     """See exchange()."""
     if delay:
         await asyncio.sleep(delay)
-    packed = [pack_words(command) for command in commands]
+    packed = pack_all(commands)
     pool = await server.apool()
     try:
         connection = await pool.get_connection()

@@ -148,11 +148,16 @@ class Limit:
     @cached_property
     def key_names(self) -> tuple[str, ...]:
         """The key's parts as text that is the same in every process."""
-        return tuple([key if isinstance(key, str) else _name_of(key) for key in self.keys])
+        return tuple([key if isinstance(key, str) else name_of(key) for key in self.keys])
+
+    @property
+    def key_text(self) -> str:
+        """The key as people read it: ``"ip and post:name"``."""
+        return " and ".join(self.key_names or ("ip",))
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    """An object that can be called goes by its class."""
+def name_of(function: Callable[..., Any]) -> str:
+    """A callable's dotted name; an object that can be called goes by its class."""
     return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 

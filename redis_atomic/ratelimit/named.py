@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import conf
+from .identity import Identity, as_counted
 from .limit import Limit, as_rate, check_apart, check_name
 from .rate import RATE
 
@@ -51,6 +52,23 @@ def limits_named(name: str) -> tuple[Limit, ...]:
         return _limits_of(check_name(name), entries[name])
     except (TypeError, ValueError, ImportError) as error:
         raise ImproperlyConfigured(f"REDIS_ATOMIC['RATE_LIMITS'][{name!r}]: {error}") from error
+
+
+def identity_at(name: str, words: Sequence[str]) -> Identity:
+    """
+    The identity that somebody has written, as this named limit counts it.
+
+    One word for each part of its key. ValueError where that can't be its identity.
+    """
+    limit = limits_named(name)[0]
+    starts = [f"{key if isinstance(key, str) else 'callable'}:" for key in limit.keys or ("ip",)]
+    # What has no value is counted by address.
+    fits = [word.startswith((start, "ip:")) for word, start in zip(words, starts, strict=False)]
+    if len(words) != len(starts) or not all(fits):
+        wanted = " ".join([f"{start}…" for start in starts])
+        raise ValueError(f"{name!r} counts by {limit.key_text}: write {wanted}")
+    identity = tuple(map(as_counted, words))
+    return identity if isinstance(limit.key, tuple) else identity[0]
 
 
 def _limits_of(name: str, entry: Mapping[str, Any]) -> tuple[Limit, ...]:

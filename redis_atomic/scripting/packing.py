@@ -52,6 +52,11 @@ def pack_words(command: Sequence[Arg]) -> bytes:
     return b"*%d\r\n%b" % (len(command), words(command))
 
 
+def pack_all(commands: Iterable[Sequence[Arg]]) -> bytes:
+    """Commands that are sent in one write."""
+    return b"".join(map(pack_words, commands))
+
+
 def command_of(packed: bytes) -> str:
     """The first word of what was packed."""
     return packed.split(b"\r\n", 3)[2].decode()

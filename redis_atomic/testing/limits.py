@@ -25,7 +25,7 @@ from ..ratelimit import failure, keys, requests
 from ..ratelimit.charge import Charge
 from ..ratelimit.decision import Decision
 from ..ratelimit.deny_cache import deny_cache
-from ..ratelimit.identity import as_counted
+from ..ratelimit.named import identity_at
 from ..ratelimit.rate_limiter import RateLimiter
 from ..ratelimit.transport import limits_client
 from ..scripting.script import Call, PrefixedKey, RawKey
@@ -126,15 +126,17 @@ def exhaust(limit: str | RateLimiter, *identity: str) -> Decision:
     and the identity as decorators make it; several texts for a tuple key. Of
     several rates the one with least left is spent. Returns the last Decision.
 
-    RuntimeError where limits are switched off, or Redis does not answer.
+    ValueError for an identity that the named limit does not count by, RuntimeError where
+    limits are switched off, or Redis does not answer.
     """
     if not conf.RATE_LIMIT_ENABLED:
         raise RuntimeError("exhaust() can't spend a limit while RATE_LIMIT_ENABLED is False.")
     _own_keys().use()
     asked = RateLimiter(limit) if isinstance(limit, str) else limit
-    if isinstance(limit, str):  # what is asked by hand counts as it stands
-        identity = tuple(map(as_counted, identity))
-    who = identity[0] if len(identity) == 1 else identity
+    if isinstance(limit, str):
+        who = identity_at(limit, identity)
+    else:  # what is asked by hand counts as it stands
+        who = identity[0] if len(identity) == 1 else identity
     decision = asked.hit(who, cost=asked.peek(who).remaining)
     if decision.degraded:
         raise RuntimeError(f"exhaust() can't spend {limit!r}: Redis does not answer.")

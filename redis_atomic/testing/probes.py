@@ -52,7 +52,7 @@ def declared_keys_only(also: Iterable[Key] = ()) -> Probe:
 
     def probe(trial: Trial) -> Steps:
         patterns = [_literally(key) for key in trial.keys]
-        patterns += [trial.pattern(key) for key in also]
+        patterns += [_literally(trial.pattern(key), but=b"*") for key in also]
         with _limited_to(patterns, trial) as (client, user):
             trial.prepare()
             outcome = yield from trial.execute(client)
@@ -66,9 +66,11 @@ def declared_keys_only(also: Iterable[Key] = ()) -> Probe:
     return probe
 
 
-def _literally(key: bytes) -> bytes:
+def _literally(key: bytes, but: bytes = b"") -> bytes:
     """A pattern of ACL rules for just this key; they cannot hold spaces or zeros."""
-    return re.sub(rb"[\s\0]", b"?", re.sub(rb"([*?\[\]\\])", rb"\\\1", key))
+    special = rb"*?[]\\".replace(but, b"")
+    escaped = re.sub(b"([" + re.escape(special) + b"])", rb"\\\1", key)
+    return re.sub(rb"[\s\0]", b"?", escaped)
 
 
 @contextmanager

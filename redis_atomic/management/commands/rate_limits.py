@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,10 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from ...conf import conf
 from ...exceptions import RedisAtomicError
 from ...ratelimit.decision import LimitState
-from ...ratelimit.identity import as_counted
-from ...ratelimit.limit import Limit
+from ...ratelimit.limit import Limit, name_of
 from ...ratelimit.limited_views import views_limited_by
-from ...ratelimit.named import limits_named
+from ...ratelimit.named import identity_at, limits_named
 from ...ratelimit.rate_limiter import RateLimiter
 
 
@@ -59,7 +58,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"    {place}")
 
     def _show(self, name: str, words: list[str], *, reset: bool) -> None:
-        limiter, identity = RateLimiter(name), _identity(limits_named(name)[0], words)
+        limiter, identity = RateLimiter(name), identity_at(name, words)
         if reset:
             limiter.reset(identity)
         decision = limiter.peek(identity)
@@ -72,7 +71,7 @@ class Command(BaseCommand):
 
 def _described(name: str) -> str:
     limits = limits_named(name)
-    words = [", ".join([_rate(limit) for limit in limits]), "by", _key(limits[0])]
+    words = [", ".join([_rate(limit) for limit in limits]), "by", limits[0].key_text]
     if limits[0].algorithm == "token_bucket":
         words.append("(token bucket)")
     if limits[0].methods:
@@ -83,19 +82,7 @@ def _described(name: str) -> str:
 
 
 def _rate(limit: Limit) -> str:
-    return _dotted(limit.rate) if callable(limit.rate) else str(limit.rate)
-
-
-def _key(limit: Limit) -> str:
-    return " and ".join([part if isinstance(part, str) else _dotted(part) for part in _keys(limit)])
-
-
-def _keys(limit: Limit) -> tuple[Any, ...]:
-    return limit.keys or ("ip",)
-
-
-def _dotted(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+    return name_of(limit.rate) if callable(limit.rate) else str(limit.rate)
 
 
 def _places_of(name: str) -> Iterator[str]:
@@ -111,18 +98,6 @@ def _places_of(name: str) -> Iterator[str]:
         places.append(f"PATH_REGEX {getattr(regex, 'pattern', regex)}")
     if places:
         yield f"middleware: {'; '.join(places)}"
-
-
-def _identity(limit: Limit, words: list[str]) -> str | tuple[str, ...]:
-    """The words as the limit counts them; ValueError where they can't be its identity."""
-    starts = [f"{key if isinstance(key, str) else 'callable'}:" for key in _keys(limit)]
-    # What has no value is counted by address.
-    fits = [word.startswith((start, "ip:")) for word, start in zip(words, starts, strict=False)]
-    if len(words) != len(starts) or not all(fits):
-        wanted = " ".join([f"{start}…" for start in starts])
-        raise ValueError(f"{limit.scope!r} counts by {_key(limit)}: write {wanted}")
-    identity = tuple(map(as_counted, words))
-    return identity if isinstance(limit.key, tuple) else identity[0]
 
 
 def _left(state: LimitState) -> str:

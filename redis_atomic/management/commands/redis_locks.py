@@ -47,10 +47,13 @@ class Command(BaseCommand):
             states = lock_states(
                 options["cache"], name=options["name"], max_hold=options["max_hold"]
             )
+            held = any(state.holders for state in states)
             if options["stuck"]:
                 states = [state for state in states if state.stuck]
             self.stdout.write(FORMATS[options["format"]](states))
             if options["name"] is not None:
+                if held and not states:
+                    raise CommandError(f"{options['name']!r} is not stuck: nothing was taken.")
                 self._break(states, options)
         except (
             RedisAtomicError,
