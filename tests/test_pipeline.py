@@ -115,17 +115,15 @@ def test_a_command_refused_while_queueing_executes_none(server_client):
     assert not server_client.exists("tests:1:n")
 
 
-def test_without_multi_it_says_that_the_calls_were_executed_one_by_one(server_client, settings):
-    user = {"enabled": True, "passwords": ["+pw"], "keys": ["*"]}
-    server_client.acl_setuser("plain", categories=["+@all"], commands=["-multi"], **user)
-    options = {"CONNECTION_POOL_KWARGS": {"username": "plain", "password": "pw"}}
-    settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": options}}
-    pipeline = Pipeline(Client("default"), transaction=True)
-    result = pipeline.add(Call(INCR, ("n",)))
-    with pytest.raises(ReplyError, match="MULTI was refused"):
-        pipeline.execute()
-    assert result.value == 1
-    server_client.acl_deluser("plain")
+def test_without_multi_it_says_that_the_calls_were_executed_one_by_one(settings):
+    with embedded_server() as server:
+        settings.CACHES = {"default": cache_at(server.url)}
+        run(Client("default"), Call("ACL SETUSER", (), ("default", "-multi")))
+        pipeline = Pipeline(Client("default"), transaction=True)
+        result = pipeline.add(Call(INCR, ("n",)))
+        with pytest.raises(ReplyError, match="MULTI was refused"):
+            pipeline.execute()
+        assert result.value == 1
 
 
 @pytest.fixture
