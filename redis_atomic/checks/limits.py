@@ -114,11 +114,8 @@ def _why_not(word: str, value: object) -> str:
     """Why a dotted path leads nowhere, for the words that may be one."""
     if word not in CALLABLES or not isinstance(value, str) or "." not in value or ":" in value:
         return ""
-    try:
-        import_string(value)
-    except Exception as error:  # noqa: BLE001 - whatever a project's module raises
-        return f": {str(error).rstrip('.')}"
-    return ""
+    found = _imported(value)
+    return f": {str(found).rstrip('.')}" if isinstance(found, Exception) else ""
 
 
 def _what_the_limit_says(name: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
@@ -133,12 +130,15 @@ def _what_the_limit_says(name: str, entry: Mapping[str, Any]) -> Iterator[Proble
 
 def _is_imported(value: object) -> bool:
     """A dotted path that leads to a callable."""
-    if not isinstance(value, str) or "." not in value:
-        return False
+    return isinstance(value, str) and "." in value and callable(_imported(value))
+
+
+def _imported(path: str) -> Any:
+    """What the path leads to, or the exception that tells why it leads nowhere."""
     try:
-        return callable(import_string(value))
-    except Exception:  # noqa: BLE001 - whatever a project's module raises
-        return False
+        return import_string(path)
+    except Exception as error:  # noqa: BLE001 - whatever a project's module raises
+        return error
 
 
 def _is_callable(value: object) -> bool:
