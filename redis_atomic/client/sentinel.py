@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from django_redis.pool import ConnectionFactory
 from redis.exceptions import RedisError
@@ -66,11 +65,11 @@ class Sentinel:
         options = dict(self._client.factory.options, CONNECTION_POOL_CLASS=PLAIN_POOL)
         pool_kwargs = dict(options.get("CONNECTION_POOL_KWARGS", {}))
         scheme = "rediss" if pool_kwargs.pop("ssl", False) else "redis"
-        options["CONNECTION_POOL_KWARGS"] = pool_kwargs
-        kwargs = self._client.pool.connection_kwargs
-        names = [quote(str(kwargs.get(name) or ""), safe="") for name in ("username", "password")]
-        credentials = f"{':'.join(names)}@" if any(names) else ""
-        url = f"{scheme}://{credentials}{netloc(host, port)}/{kwargs.get('db', 0)}"
+        known = self._client.pool.connection_kwargs
+        # Those that LOCATION has are told to nobody but the pool.
+        credentials = {name: known[name] for name in ("username", "password") if known.get(name)}
+        options["CONNECTION_POOL_KWARGS"] = pool_kwargs | credentials
+        url = f"{scheme}://{netloc(host, port)}/{known.get('db', 0)}"
         return Server(
             f"{self._client.where} at {netloc(host, port)}",
             partial(self._client.make_pool, url, ConnectionFactory(options)),
