@@ -13,6 +13,8 @@ from .tables import markdown, number, with_spread
 Results = Mapping[str, Result]
 Measured = Callable[[Results], Spread | float | None]
 
+MET = {None: "-", True: "yes", False: "**no**"}
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -199,8 +201,7 @@ def table(results: Results, *, measured_only: bool = False) -> str:
             continue
         bar = f"at {'least' if gate.at_least else 'most'} {gate.bar:g}"
         floor = "" if gate.floor is None else _told(_value(gate.floor, results))
-        words = {None: "-", True: "yes", False: "**no**"}
-        rows.append([gate.text, bar, _told(value), words[met], floor])
+        rows.append([gate.text, bar, _told(value), MET[met], floor])
     return markdown(["what", "bar", "measured", "met", "the floor"], rows)
 
 

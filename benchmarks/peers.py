@@ -8,7 +8,6 @@ one after another where a peer has nothing better.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import redis
 
@@ -109,16 +107,11 @@ def floor(url: str, rate: Rate, name: str = "floor") -> Ask:
 
     limiter, server, calls = RateLimiter(text_of(rate), name=name), limits_client(), {}
     limiter.hit("somebody")  # loads the script
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(parts.path)
-    else:
-        sock = socket.create_connection((parts.hostname, parts.port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    reader = hiredis.Reader()
+    connection = redis.ConnectionPool.from_url(url).get_connection()
+    sock, reader = connection._sock, hiredis.Reader()
+    sock.settimeout(None)
 
-    def ask(who: str) -> list[int]:
+    def ask(who: str, open_while_asked: Any = connection) -> list[int]:
         call = calls.get(who)
         if call is None:
             call = calls[who] = limiter._request(limiter._tariffs(None), who).packed(server)
