@@ -12,9 +12,11 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
 from redis_atomic import Call, RawKey
+from redis_atomic.client import connections as module
 from redis_atomic.client.connections import Client, client_for
 from redis_atomic.client.execution import arun, run
 from redis_atomic.client.pipeline import Pipeline
+from redis_atomic.client.server import netloc
 from redis_atomic.scripting.script import PrefixedKey
 
 CLIENT_ID = Call("CLIENT ID")
@@ -52,6 +54,15 @@ def test_in_asyncio_too_a_blocking_pool_waits_for_a_free_connection(settings):
     settings.CACHES = {"default": {**settings.CACHES["default"], "OPTIONS": options}}
     client = Client("default")
     assert sorted(asyncio.run(together())) == list(range(1, 31))
+
+
+def test_a_signal_handler_may_ask_for_a_client_while_one_is_made():
+    with module._clients_lock:  # as its thread holds it then
+        assert client_for("default", "of a handler").alias == "default"
+
+
+def test_an_address_of_ipv6_stands_in_brackets():
+    assert (netloc("::1", 6379), netloc("127.0.0.1", 6379)) == ("[::1]:6379", "127.0.0.1:6379")
 
 
 def test_a_prefixed_key_without_prefix_is_the_name(settings):

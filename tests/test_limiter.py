@@ -572,6 +572,18 @@ def test_slot_by_slot_nothing_is_charged_when_a_later_one_refuses():
     assert reset(asked) is None
 
 
+def test_slot_by_slot_nobody_stays_refused_for_what_was_given_back():
+    def refused_meanwhile(call):
+        if call.command is builtin("rate_limit_refund"):
+            assert not decide(user)
+        return False
+
+    user, address = charges("1/h", identity="user:7"), charges("1/h", identity="ip:192.0.2.1")
+    assert decide(address)
+    assert not walk_as_on_a_cluster(limiter._charge([*user, *address]), lost=refused_meanwhile)
+    assert decide(user)
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "asyncio"])
 def test_a_real_cluster_is_asked_slot_by_slot(asynchronous):
@@ -678,15 +690,6 @@ def test_a_look_cannot_be_refunded(algorithm):
         allowed += bool(limiter.hit("user:7"))
         limiter.refund(look)
     assert allowed == 3
-
-
-def test_a_decision_of_a_time_without_limits_cannot_be_refunded():
-    limiter = RateLimiter("3/h", name="switched-off")
-    with changed(RATE_LIMIT_ENABLED=False):
-        decision = limiter.hit("user:7")
-    limiter.hit("user:7")
-    limiter.refund(decision)
-    assert limiter.peek("user:7").remaining == 2
 
 
 def test_who_is_refused_while_a_refund_is_under_way_is_let_in_after_it(monkeypatch):

@@ -152,5 +152,5 @@ class Charge:
 
 def shared_identity(identities: Sequence[Identity]) -> object:
     """The identity that all charges of a call have, or the list of them."""
-    first, *others = identities
-    return first if all(each == first for each in others) else list(identities)
+    one = bool(identities) and all(each == identities[0] for each in identities)
+    return identities[0] if one else list(identities)

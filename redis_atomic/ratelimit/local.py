@@ -145,7 +145,7 @@ class LocalLimiter:
         """Give charges back, each with the time at which its effect would end."""
         with self._lock:
             for charge, end in owed:
-                count = self._counts.get(_name(charge))
+                count = self._known(charge)
                 if count is not None:
                     count.take_back(charge, end, self._clock())
 

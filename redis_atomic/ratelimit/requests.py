@@ -35,7 +35,7 @@ class Request:
 
     def __init__(self, tariffs: tuple[Tariff, ...], identities: tuple[Identity, ...]) -> None:
         self.tariffs = tariffs
-        self.identity = shared_identity(identities) if identities else None
+        self.identity = shared_identity(identities)
         self.charges = list(map(Charge.at, tariffs, identities))
         self.places = [charge.place for charge in self.charges]
         self._packed: tuple[Client | None, bytes] = None, b""
